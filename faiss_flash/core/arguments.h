@@ -1,0 +1,22 @@
+/// Checks of what callers pass; every message names the argument and its value.
+#pragma once
+
+#include <faiss_flash/kmeans.h>
+
+#include <cstdint>
+
+namespace faiss_flash {
+
+/// Rejects null, negative, overlapping or overflowing views. `name` is the argument's name.
+void check_view(const VectorView& view, const char* name);
+
+/// Everything about kmeans()'s arguments that can be told without reading the points.
+void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options);
+
+/// Weights must be finite, >= 0 and not all 0.
+void check_weights(const VectorView& weights);
+
+/// Initial centroids and assign()'s centroids must be finite.
+void check_finite_rows(const VectorView& rows, const char* name);
+
+} // namespace faiss_flash

@@ -1,0 +1,69 @@
+/// What a backend provides. core's Lloyd loop is written once over this interface.
+#pragma once
+
+#include <faiss_flash/core/points.h>
+#include <faiss_flash/kmeans.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace faiss_flash {
+
+/// What one assignment + centroid update leaves behind.
+struct StepResult {
+    double objective = 0;        ///< sum of squared distances or of products
+    double search_seconds = 0;   ///< of the assignment alone
+    int64_t decided = 0;         ///< points decided in float64
+    std::vector<int64_t> sizes;  ///< [k] points of each cluster
+    std::vector<double> weights; ///< [k] sum of their weights; equals sizes without weights
+    std::vector<float> means;    ///< [k x d] weighted means; zeros where the weight is 0
+};
+
+/// The training points of one run, made ready once and used every iteration.
+class LloydSession {
+   public:
+    virtual ~LloydSession() = default;
+    /// Assigns every point to the best of `centroids` [k x d] and sums up the clusters.
+    /// The means are the same bits on every backend, for any number of threads.
+    virtual void step(const float* centroids, int64_t k, StepResult& result) = 0;
+};
+
+/// Coordinates of a point that is not a number or not finite.
+struct NonFinite {
+    int64_t row;
+    int64_t column;
+};
+
+class Backend {
+   public:
+    virtual ~Backend() = default;
+    virtual const char* name() const = 0;
+    virtual bool reads(MemorySpace space) const = 0;
+
+    /// The first NaN or Inf, if any.
+    virtual std::optional<NonFinite> find_non_finite(const Points& points) const = 0;
+
+    /// `points` and `weights` [n] (may be null) must outlive the session and be finite.
+    virtual std::unique_ptr<LloydSession> open(
+            const Points& points, const float* weights, Metric metric) const = 0;
+
+    /// The best centroid of each point, exact; ties to the lowest id. Rows with a NaN or an Inf get
+    /// id -1 and distance NaN. distances may be null.
+    virtual void assign(
+            const Points& points,
+            const float* centroids,
+            int64_t k,
+            Metric metric,
+            int64_t* ids,
+            float* distances) const = 0;
+};
+
+/// Every backend of this build that can run on this machine, best first.
+const std::vector<const Backend*>& backends();
+
+/// The best backend that can read such memory.
+const Backend& backend_for(MemorySpace space);
+
+} // namespace faiss_flash

@@ -1,0 +1,50 @@
+#include <faiss_flash/core/empty_clusters.h>
+
+#include <algorithm>
+#include <limits>
+#include <random>
+
+namespace faiss_flash {
+
+namespace {
+
+int64_t choose_donor(int64_t k, int64_t n, const double* counts, std::mt19937& generator) {
+    const auto largest_draw = static_cast<float>(std::mt19937::max());
+    int64_t donor = 0;
+    for (int64_t tries = 0; tries < 10 * k; tries++) {
+        const auto p = static_cast<float>((counts[donor] - 1.0) / static_cast<float>(n - k));
+        const float r = static_cast<float>(generator()) / largest_draw;
+        if (r < p) {
+            return donor;
+        }
+        donor = (donor + 1) % k;
+    }
+    return std::max_element(counts, counts + k) - counts;
+}
+
+} // namespace
+
+int64_t split_empty_clusters(int64_t k, int64_t d, int64_t n, double* counts, float* centroids) {
+    constexpr float kShift = 1.0f / 1024.0f;
+    std::mt19937 generator(1234);
+    int64_t nsplit = 0;
+    for (int64_t empty = 0; empty < k; empty++) {
+        if (counts[empty] != 0) {
+            continue;
+        }
+        const int64_t donor = choose_donor(k, n, counts, generator);
+        float* to = centroids + empty * d;
+        float* from = centroids + donor * d;
+        for (int64_t j = 0; j < d; j++) {
+            const float sign = j % 2 == 0 ? kShift : -kShift;
+            to[j] = from[j] * (1 + sign);
+            from[j] *= 1 - sign;
+        }
+        counts[empty] = counts[donor] / 2;
+        counts[donor] -= counts[empty];
+        nsplit++;
+    }
+    return nsplit;
+}
+
+} // namespace faiss_flash

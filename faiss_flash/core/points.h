@@ -1,0 +1,65 @@
+/// Rows of a VectorView, all of them or a selection, read as float32.
+#pragma once
+
+#include <faiss_flash/kmeans.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace faiss_flash {
+
+/// Bytes of one coordinate.
+int64_t dtype_size(DType dtype);
+
+/// False where the type has no NaN and no infinity.
+bool has_non_finite(DType dtype);
+
+/// A block of rows: row i starts at data + i * stride (in floats).
+struct RowBlock {
+    const float* data;
+    int64_t stride;
+    const float* row(int64_t i) const { return data + i * stride; }
+};
+
+/// The points of one problem. A selection costs 8 bytes a row, never a copy of the rows.
+class Points {
+   public:
+    /// All rows of the view, in its order.
+    explicit Points(const VectorView& view);
+    /// The rows named, in that order.
+    Points(const VectorView& view, std::vector<int64_t> selection);
+
+    int64_t n() const { return n_; }
+    int64_t d() const { return view_.d; }
+    const VectorView& view() const { return view_; }
+
+    /// Row i's number in the view.
+    int64_t source_row(int64_t i) const {
+        return selection_.empty() ? i : selection_[static_cast<size_t>(i)];
+    }
+
+    /// Rows first .. first + count - 1; `scratch` [count x d] is used where they must be converted.
+    RowBlock read(int64_t first, int64_t count, float* scratch) const;
+
+    /// Asks for row i to be brought into the cache.
+    void prefetch(int64_t i) const {
+        constexpr int64_t kLine = 64;
+        const uint8_t* row = address(i);
+        for (int64_t byte = 0; byte < view_.row_stride; byte += kLine) {
+            __builtin_prefetch(row + byte);
+        }
+    }
+
+   private:
+    const uint8_t* address(int64_t i) const {
+        return static_cast<const uint8_t*>(view_.data) + source_row(i) * view_.row_stride;
+    }
+    void decode(int64_t first, int64_t count, float* out) const;
+
+    VectorView view_;
+    std::vector<int64_t> selection_; // empty = all rows
+    int64_t n_;
+    bool direct_; // rows are aligned float32: no conversion needed
+};
+
+} // namespace faiss_flash

@@ -1,0 +1,71 @@
+/// Which variants of the CPU kernels this machine can run: the one place to add an instruction set.
+#include <faiss_flash/cpu/row_ops.h>
+#include <faiss_flash/cpu/scores.h>
+
+namespace faiss_flash::cpu {
+
+extern const RowOps row_ops_baseline;
+#ifdef FAISS_FLASH_X86
+extern const RowOps row_ops_avx2;
+extern const RowOps row_ops_avx512;
+const ScoreKernel& avx512_score_kernel();
+#endif
+
+namespace {
+
+bool has_avx512() {
+#ifdef FAISS_FLASH_X86
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
+} // namespace
+
+int row_ops_variants(const RowOps** variants, int capacity) {
+    int count = 0;
+    const auto add = [&](const RowOps& ops) {
+        if (count < capacity) {
+            variants[count++] = &ops;
+        }
+    };
+#ifdef FAISS_FLASH_X86
+    if (has_avx512()) {
+        add(row_ops_avx512);
+    }
+    if (__builtin_cpu_supports("avx2")) {
+        add(row_ops_avx2);
+    }
+#endif
+    add(row_ops_baseline);
+    return count;
+}
+
+const RowOps& row_ops() {
+    static const RowOps* best = [] {
+        const RowOps* first = nullptr;
+        row_ops_variants(&first, 1);
+        return first;
+    }();
+    return *best;
+}
+
+std::vector<const ScoreKernel*> score_kernels() {
+    std::vector<const ScoreKernel*> kernels;
+#ifdef FAISS_FLASH_X86
+    if (has_avx512()) {
+        kernels.push_back(&avx512_score_kernel());
+    }
+#endif
+    kernels.push_back(&blas_score_kernel());
+    return kernels;
+}
+
+const ScoreKernel& score_kernel() {
+    static const ScoreKernel* best = score_kernels().front();
+    return *best;
+}
+
+} // namespace faiss_flash::cpu

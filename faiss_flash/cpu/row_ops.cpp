@@ -1,0 +1,150 @@
+/// Compiled once per instruction set with FAISS_FLASH_ISA naming it. Everything but the table at
+/// the end is local to the file and no library template is used, so that the linker cannot mix
+/// code of one instruction set into another's.
+#include <faiss_flash/cpu/row_ops.h>
+
+#include <faiss_flash/core/fixed_point.h>
+
+#define FAISS_FLASH_TEXT_(name) #name
+#define FAISS_FLASH_TEXT(name) FAISS_FLASH_TEXT_(name)
+#define FAISS_FLASH_JOIN_(prefix, name) prefix##name
+#define FAISS_FLASH_JOIN(prefix, name) FAISS_FLASH_JOIN_(prefix, name)
+
+namespace faiss_flash::cpu {
+
+namespace {
+
+constexpr int64_t kLanes = 8;
+
+double add_lanes(const double* lane) {
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
+           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/// Sums term(j) for j in [0, d) in eight lanes.
+template <class Term>
+double sum_in_lanes(int64_t d, Term term) {
+    double lane[kLanes] = {};
+    int64_t j = 0;
+    for (; j + kLanes <= d; j += kLanes) {
+        for (int64_t l = 0; l < kLanes; l++) {
+            lane[l] += term(j + l);
+        }
+    }
+    for (int64_t l = 0; j + l < d; l++) {
+        lane[l] += term(j + l);
+    }
+    return add_lanes(lane);
+}
+
+double center(const float* x, const float* mean, float scale, int64_t d, float* out) {
+    for (int64_t j = 0; j < d; j++) {
+        out[j] = (x[j] - mean[j]) * scale;
+    }
+    return sum_in_lanes(d, [=](int64_t j) {
+        const double value = out[j];
+        return value * value;
+    });
+}
+
+/// An exponent of all ones marks a NaN or an Inf.
+bool all_finite(const float* x, int64_t d) {
+    constexpr uint32_t kExponent = 0x7f800000;
+    uint32_t bad = 0;
+    for (int64_t j = 0; j < d; j++) {
+        uint32_t bits;
+        __builtin_memcpy(&bits, x + j, sizeof bits);
+        bad |= (bits & kExponent) == kExponent;
+    }
+    return bad == 0;
+}
+
+double squared_distance(const float* a, const float* b, int64_t d) {
+    return sum_in_lanes(d, [=](int64_t j) {
+        const double difference = static_cast<double>(a[j]) - static_cast<double>(b[j]);
+        return difference * difference;
+    });
+}
+
+double dot(const float* a, const float* b, int64_t d) {
+    return sum_in_lanes(
+            d, [=](int64_t j) { return static_cast<double>(a[j]) * static_cast<double>(b[j]); });
+}
+
+void widen_range(
+        const float* __restrict x,
+        double weight,
+        int64_t d,
+        double* __restrict largest,
+        double* __restrict smallest) {
+    for (int64_t j = 0; j < d; j++) {
+        const double value = __builtin_fabs(weight * static_cast<double>(x[j]));
+        const double non_zero = value > 0 ? value : __builtin_inf();
+        largest[j] = value > largest[j] ? value : largest[j];
+        smallest[j] = non_zero < smallest[j] ? non_zero : smallest[j];
+    }
+}
+
+int64_t bits_of(double value) {
+    int64_t bits;
+    __builtin_memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/// Limbs is known at compile time for the usual one and two, 0 = format.limbs.
+template <int Limbs>
+void accumulate_limbs(
+        const float* __restrict x,
+        double weight,
+        const FixedPoint& format,
+        const double* __restrict scale,
+        int64_t d,
+        int64_t* __restrict sums,
+        int64_t stride) {
+    constexpr double kMagic = FixedPoint::kRoundMagic;
+    const int64_t magic_bits = bits_of(kMagic);
+    const int limbs = Limbs > 0 ? Limbs : format.limbs;
+    const double step = format.limb_step;
+    for (int64_t j = 0; j < d; j++) {
+        double rest = weight * static_cast<double>(x[j]) * scale[j];
+        for (int limb = 0; limb < limbs; limb++) {
+            const double shifted = rest + kMagic;
+            sums[limb * stride + j] += bits_of(shifted) - magic_bits;
+            rest = (rest - (shifted - kMagic)) * step;
+        }
+    }
+}
+
+void accumulate(
+        const float* x,
+        double weight,
+        const FixedPoint& format,
+        int64_t first_column,
+        int64_t d,
+        int64_t* sums,
+        int64_t stride) {
+    const double* scale = format.scale.data() + first_column;
+    switch (format.limbs) {
+        case 1:
+            return accumulate_limbs<1>(x, weight, format, scale, d, sums, stride);
+        case 2:
+            return accumulate_limbs<2>(x, weight, format, scale, d, sums, stride);
+        default:
+            return accumulate_limbs<0>(x, weight, format, scale, d, sums, stride);
+    }
+}
+
+} // namespace
+
+extern const RowOps FAISS_FLASH_JOIN(row_ops_, FAISS_FLASH_ISA);
+const RowOps FAISS_FLASH_JOIN(row_ops_, FAISS_FLASH_ISA){
+        FAISS_FLASH_TEXT(FAISS_FLASH_ISA),
+        center,
+        all_finite,
+        squared_distance,
+        dot,
+        widen_range,
+        accumulate,
+};
+
+} // namespace faiss_flash::cpu

@@ -1,0 +1,49 @@
+/// Loops over one row, compiled once per instruction set from row_ops.cpp.
+///
+/// All variants give the same bits: sums run in eight interleaved lanes that are added pairwise at
+/// the end, without contraction into FMA. A GPU can follow that order.
+#pragma once
+
+#include <cstdint>
+
+namespace faiss_flash {
+struct FixedPoint;
+}
+
+namespace faiss_flash::cpu {
+
+struct RowOps {
+    const char* isa;
+
+    /// out[j] = (x[j] - mean[j]) * scale; returns out's squared length.
+    double (*center)(const float* x, const float* mean, float scale, int64_t d, float* out);
+
+    bool (*all_finite)(const float* x, int64_t d);
+
+    /// Squared distance and product in float64.
+    double (*squared_distance)(const float* a, const float* b, int64_t d);
+    double (*dot)(const float* a, const float* b, int64_t d);
+
+    /// Widens the ranges [d] of magnitudes by weight * x.
+    void (*widen_range)(
+            const float* x, double weight, int64_t d, double* largest, double* smallest);
+
+    /// Adds weight * x [d] to the fixed-point sums of format's columns first_column .. + d - 1;
+    /// limb l of the j-th of them is sums[l * stride + j].
+    void (*accumulate)(
+            const float* x,
+            double weight,
+            const FixedPoint& format,
+            int64_t first_column,
+            int64_t d,
+            int64_t* sums,
+            int64_t stride);
+};
+
+/// The fastest variant this CPU can run.
+const RowOps& row_ops();
+
+/// Every variant this CPU can run, fastest first.
+int row_ops_variants(const RowOps** variants, int capacity);
+
+} // namespace faiss_flash::cpu

@@ -1,0 +1,145 @@
+/// The k-means engine: exact Lloyd iterations over vectors of any supported type.
+///
+/// Includes the C++ library only and compiles as C++17. Nothing here knows FAISS, CUDA or Python.
+/// Method: Lloyd (1982), with FAISS's rules for seeding, sampling, empty clusters and restarts.
+/// Every function throws InvalidArgument for bad input, naming the argument and its value, before
+/// any output is written; rows, dims and counts are int64_t, strides are in bytes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#if defined(__GNUC__)
+#define FAISS_FLASH_API __attribute__((visibility("default")))
+#else
+#define FAISS_FLASH_API
+#endif
+
+namespace faiss_flash {
+
+/// Base of every exception the engine throws itself.
+class FAISS_FLASH_API Error : public std::runtime_error {
+   public:
+    using std::runtime_error::runtime_error;
+    ~Error() override;
+};
+
+/// An argument was rejected; what() names it and its value.
+class FAISS_FLASH_API InvalidArgument : public Error {
+   public:
+    using Error::Error;
+    ~InvalidArgument() override;
+};
+
+/// Type of one coordinate. f16 is IEEE binary16, bf16 the upper half of a binary32.
+enum class DType : uint8_t { f32, f16, bf16, u8, i8 };
+
+/// Where the rows live. pinned and mapped memory is addressable by the host.
+enum class MemorySpace : uint8_t { host, device, pinned, mapped };
+
+/// l2 minimises the squared distance, inner_product maximises the dot product.
+enum class Metric : uint8_t { l2, inner_product };
+
+/// Turns encoded rows into float32; lets a caller train on compressed vectors without a copy.
+class FAISS_FLASH_API RowDecoder {
+   public:
+    virtual ~RowDecoder();
+    /// Decodes n rows of VectorView::row_stride bytes each at `codes` into `out` [n x d].
+    /// Called from several threads at once.
+    virtual void decode(int64_t n, const uint8_t* codes, float* out) const = 0;
+};
+
+/// Rows of vectors that the caller owns. Nothing is copied or kept after a call returns.
+struct VectorView {
+    const void* data = nullptr;            ///< first row; alignment of the dtype is enough
+    int64_t n = 0;                         ///< rows
+    int64_t d = 0;                         ///< coordinates a row
+    DType dtype = DType::f32;              ///< ignored when decoder is set
+    MemorySpace space = MemorySpace::host; ///< where data points to
+    int64_t row_stride = 0;                ///< bytes from row to row; 0 = packed rows
+    const RowDecoder* decoder = nullptr;   ///< set: rows are codes of row_stride bytes
+
+    static VectorView of(const float* data, int64_t n, int64_t d) {
+        VectorView view;
+        view.data = data;
+        view.n = n;
+        view.d = d;
+        return view;
+    }
+};
+
+/// What one Lloyd iteration did. Fields have FAISS's meaning (ClusteringIterationStats).
+struct IterationStats {
+    double objective = 0;        ///< sum over points of the distance (l2) or product, unweighted
+    double time = 0;             ///< seconds since the first restart began
+    double time_search = 0;      ///< seconds of these spent assigning points
+    double imbalance_factor = 1; ///< k * sum(size^2) / n^2; 1 = all clusters equally large
+    int64_t nsplit = 0;          ///< empty clusters that were given half of a large one
+    int64_t decided = 0;         ///< points whose nearest centroid was decided in float64
+};
+
+struct KMeansOptions {
+    Metric metric = Metric::l2;
+    int niter = 25;                ///< iterations a restart, > 0
+    int nredo = 1;                 ///< restarts, > 0; the one with the best last objective wins
+    bool spherical = false;        ///< centroids are scaled to length 1 after every update
+    bool int_centroids = false;    ///< coordinates are rounded, halves away from zero
+    bool frozen_centroids = false; ///< the initial centroids given are not updated
+    int64_t min_points_per_centroid = 39;  ///< fewer give a warning on stderr
+    int64_t max_points_per_centroid = 256; ///< more are sampled; negative = use all; not 0
+    int64_t seed = 1234; ///< of sampling and initial centroids; negative = the clock
+    bool use_faster_subsampling = false; ///< sample with replacement, by splitmix64
+    /// Stop a restart when |previous - objective| / |previous| <= this; nullopt = never.
+    std::optional<double> early_stop_threshold = 0.0;
+    bool verbose = false;           ///< progress on stdout, in FAISS's wording
+    bool return_assignment = false; ///< fill KMeansResult::assignment and ::distances
+    /// Called on the calling thread at least twice an iteration; an exception it throws ends the
+    /// run and reaches the caller. nullptr = not called.
+    std::function<void()> poll;
+};
+
+/// Points of one clustering problem, and what the caller already knows about it.
+struct KMeansInput {
+    VectorView points;            ///< [n x d], n >= k
+    VectorView weights;           ///< [n x 1] f32, >= 0, not all 0; data == nullptr: all 1
+    VectorView initial_centroids; ///< [m x d] f32, the first min(m, k) centroids; optional
+};
+
+struct KMeansResult {
+    int64_t k = 0;
+    int64_t d = 0;
+    std::vector<float> centroids;           ///< [k x d]
+    std::vector<IterationStats> iterations; ///< of every restart up to and including the best
+    /// For every input point (sampled or not) its nearest final centroid; when asked for.
+    std::vector<int64_t> assignment;
+    std::vector<float> distances; ///< l2: squared distance to it; else the product
+};
+
+/// Clusters the points of one problem into k clusters.
+/// Same input and options give bitwise the same result, whatever the number of threads.
+FAISS_FLASH_API KMeansResult
+kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& options = {});
+
+/// Clusters each problem on its own; same results as a loop over kmeans(). Problems share d only
+/// by convention: each may have its own n and d.
+FAISS_FLASH_API std::vector<KMeansResult> batch_kmeans(
+        const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options = {});
+
+/// For each of the n points its best centroid: the float64 argmin of the squared distance (l2) or
+/// argmax of the product, ties to the lowest id.
+/// ids [n] and distances [n] are written; distances (may be null) are float64 values rounded once.
+FAISS_FLASH_API void assign(
+        const VectorView& points,
+        const VectorView& centroids,
+        Metric metric,
+        int64_t* ids,
+        float* distances);
+
+/// The names of the backends of this build that can run on this machine, best first.
+FAISS_FLASH_API std::vector<std::string> available_backends();
+
+} // namespace faiss_flash

@@ -1,0 +1,226 @@
+#include <faiss_flash/kmeans.h>
+
+#include <support/data.h>
+#include <support/oracle.h>
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <stdexcept>
+
+namespace faiss_flash {
+namespace {
+
+using test::Floats;
+
+KMeansInput input_of(const Floats& x, int64_t d) {
+    KMeansInput input;
+    input.points = VectorView::of(x.data(), static_cast<int64_t>(x.size()) / d, d);
+    return input;
+}
+
+/// Lloyd written plainly in float64: what the engine must follow, bar ties.
+double reference_objective(const Floats& x, Floats centroids, int64_t d, int iterations) {
+    const auto n = static_cast<int64_t>(x.size()) / d;
+    const auto k = static_cast<int64_t>(centroids.size()) / d;
+    double objective = 0;
+    for (int iteration = 0; iteration < iterations; iteration++) {
+        std::vector<double> sums(centroids.size(), 0.0);
+        std::vector<double> counts(static_cast<size_t>(k), 0.0);
+        objective = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const auto best = test::nearest(Metric::l2, &x[size_t(i * d)], centroids.data(), k, d);
+            objective += static_cast<double>(best.value);
+            counts[size_t(best.id)]++;
+            for (int64_t j = 0; j < d; j++) {
+                sums[size_t(best.id * d + j)] += x[size_t(i * d + j)];
+            }
+        }
+        for (int64_t c = 0; c < k * d; c++) {
+            centroids[size_t(c)] = static_cast<float>(sums[size_t(c)] / counts[size_t(c / d)]);
+        }
+    }
+    return objective;
+}
+
+TEST(KMeans, FollowsAReferenceLloyd) {
+    const Floats x = test::mixture(3000, 12, 20, 1, 0.5f);
+    const Floats initial(x.begin(), x.begin() + 10 * 12);
+    KMeansInput input = input_of(x, 12);
+    input.initial_centroids = VectorView::of(initial.data(), 10, 12);
+    KMeansOptions options;
+    options.niter = 8;
+    options.max_points_per_centroid = -1;
+    options.early_stop_threshold.reset();
+    const auto result = kmeans(input, 10, options);
+    ASSERT_EQ(result.iterations.size(), 8u);
+    const double expected = reference_objective(x, initial, 12, 8);
+    EXPECT_NEAR(result.iterations.back().objective, expected, 1e-9 * expected);
+}
+
+TEST(KMeans, SameBitsForAnyNumberOfThreads) {
+    const Floats x = test::normal(20000, 24, 2);
+    Floats weights = test::descriptors(20000, 1, 3);
+    weights[0] = 1e-3f;
+    KMeansInput input = input_of(x, 24);
+    input.weights = VectorView::of(weights.data(), 20000, 1);
+    KMeansOptions options;
+    options.nredo = 2;
+    std::vector<KMeansResult> results;
+    const int before = omp_get_max_threads();
+    for (const int threads : {1, 2, 5, 2}) {
+        omp_set_num_threads(threads);
+        results.push_back(kmeans(input, 70, options));
+    }
+    omp_set_num_threads(before);
+    for (const auto& result : results) {
+        EXPECT_EQ(result.centroids, results[0].centroids);
+        ASSERT_EQ(result.iterations.size(), results[0].iterations.size());
+        for (size_t i = 0; i < result.iterations.size(); i++) {
+            EXPECT_EQ(result.iterations[i].objective, results[0].iterations[i].objective);
+        }
+    }
+}
+
+TEST(KMeans, WeightsActLikeCopies) {
+    const Floats x = test::normal(500, 6, 4);
+    Floats copies;
+    Floats weights;
+    for (size_t i = 0; i < 500; i++) {
+        const size_t count = 1 + i % 3;
+        weights.push_back(static_cast<float>(count));
+        for (size_t c = 0; c < count; c++) {
+            copies.insert(copies.end(), x.begin() + long(i * 6), x.begin() + long(i * 6 + 6));
+        }
+    }
+    KMeansOptions options;
+    options.niter = 6;
+    options.max_points_per_centroid = -1;
+    KMeansInput weighted = input_of(x, 6);
+    weighted.weights = VectorView::of(weights.data(), 500, 1);
+    KMeansInput copied = input_of(copies, 6);
+    weighted.initial_centroids = copied.initial_centroids = VectorView::of(x.data(), 9, 6);
+    EXPECT_EQ(kmeans(weighted, 9, options).centroids, kmeans(copied, 9, options).centroids);
+}
+
+TEST(KMeans, BatchEqualsSingles) {
+    const Floats a = test::normal(900, 5, 1);
+    const Floats b = test::mixture(1500, 5, 8, 2, 0.1f);
+    KMeansOptions options;
+    options.niter = 5;
+    const auto batch = batch_kmeans({input_of(a, 5), input_of(b, 5)}, 7, options);
+    ASSERT_EQ(batch.size(), 2u);
+    EXPECT_EQ(batch[0].centroids, kmeans(input_of(a, 5), 7, options).centroids);
+    EXPECT_EQ(batch[1].centroids, kmeans(input_of(b, 5), 7, options).centroids);
+}
+
+TEST(KMeans, AssignmentCoversPointsThatWereNotSampled) {
+    const Floats x = test::mixture(5000, 16, 30, 3, 0.3f);
+    KMeansOptions options;
+    options.max_points_per_centroid = 20;
+    options.return_assignment = true;
+    const auto result = kmeans(input_of(x, 16), 30, options);
+    ASSERT_EQ(result.assignment.size(), 5000u);
+    EXPECT_EQ(test::count_wrong(Metric::l2, x, result.centroids, 16, result.assignment), 0);
+}
+
+TEST(KMeans, AsManyPointsAsCentroids) {
+    const Floats x = test::normal(50, 3, 5);
+    const auto result = kmeans(input_of(x, 3), 50);
+    EXPECT_EQ(result.centroids, x);
+    ASSERT_EQ(result.iterations.size(), 1u);
+    EXPECT_EQ(result.iterations[0].objective, 0);
+    EXPECT_EQ(result.iterations[0].imbalance_factor, 1);
+}
+
+TEST(KMeans, StopsWhenNothingChanges) {
+    const Floats x = test::mixture(1000, 4, 5, 6, 0.01f);
+    KMeansOptions options;
+    options.niter = 100;
+    const auto stopped = kmeans(input_of(x, 4), 5, options);
+    EXPECT_LT(stopped.iterations.size(), 100u);
+    options.early_stop_threshold.reset();
+    EXPECT_EQ(kmeans(input_of(x, 4), 5, options).iterations.size(), 100u);
+}
+
+TEST(KMeans, RestartsKeepTheBest) {
+    const Floats x = test::mixture(2000, 4, 12, 7, 0.05f);
+    KMeansOptions options;
+    options.niter = 4;
+    options.early_stop_threshold.reset();
+    const double single = kmeans(input_of(x, 4), 12, options).iterations.back().objective;
+    options.nredo = 6;
+    const auto best = kmeans(input_of(x, 4), 12, options);
+    EXPECT_LE(best.iterations.back().objective, single);
+    EXPECT_EQ(best.iterations.size() % 4, 0u);
+}
+
+TEST(KMeans, SphericalCentroidsHaveLengthOne) {
+    const Floats x = test::normal(1000, 8, 8);
+    KMeansOptions options;
+    options.metric = Metric::inner_product;
+    options.spherical = true;
+    const auto result = kmeans(input_of(x, 8), 10, options);
+    for (int64_t c = 0; c < 10; c++) {
+        const float* row = result.centroids.data() + c * 8;
+        EXPECT_NEAR(double(test::exact_value(Metric::inner_product, row, row, 8)), 1, 1e-6);
+    }
+    EXPECT_GT(result.iterations.back().objective, result.iterations.front().objective);
+}
+
+TEST(KMeans, IntegerCentroids) {
+    const Floats x = test::descriptors(1000, 8, 9);
+    KMeansOptions options;
+    options.int_centroids = true;
+    for (const float value : kmeans(input_of(x, 8), 10, options).centroids) {
+        EXPECT_EQ(value, std::round(value));
+    }
+}
+
+TEST(KMeans, PollExceptionStopsWithinAnIteration) {
+    const Floats x = test::normal(2000, 8, 10);
+    KMeansOptions options;
+    int polls = 0;
+    options.poll = [&] {
+        if (++polls == 5) {
+            throw std::runtime_error("stop");
+        }
+    };
+    EXPECT_THROW(kmeans(input_of(x, 8), 10, options), std::runtime_error);
+    EXPECT_EQ(polls, 5);
+}
+
+/// 1e25 squared is beyond float32; stock FAISS dies here.
+TEST(KMeans, SquaresBeyondFloatRange) {
+    Floats x = test::mixture(600, 4, 3, 11, 0.01f);
+    for (float& value : x) {
+        value *= 1e25f;
+    }
+    KMeansOptions options;
+    options.return_assignment = true;
+    const auto result = kmeans(input_of(x, 4), 3, options);
+    EXPECT_EQ(test::count_wrong(Metric::l2, x, result.centroids, 4, result.assignment), 0);
+    EXPECT_TRUE(std::isfinite(result.iterations.back().objective));
+}
+
+TEST(KMeans, ConstantData) {
+    const Floats x(400, 3.25f);
+    const auto result = kmeans(input_of(x, 4), 5);
+    EXPECT_EQ(result.iterations[0].objective, 0);
+    EXPECT_EQ(result.iterations[0].nsplit, 4);
+}
+
+TEST(KMeans, EveryDTypeGivesTheSameClusters) {
+    const Floats x = test::descriptors(800, 6, 12); // 0 to 255: exact in all types but i8
+    std::vector<uint8_t> bytes(x.begin(), x.end());
+    KMeansInput narrow;
+    narrow.points.data = bytes.data();
+    narrow.points.n = 800;
+    narrow.points.d = 6;
+    narrow.points.dtype = DType::u8;
+    EXPECT_EQ(kmeans(narrow, 9).centroids, kmeans(input_of(x, 6), 9).centroids);
+}
+
+} // namespace
+} // namespace faiss_flash

@@ -1,0 +1,119 @@
+#include <faiss_flash/cpu/update.h>
+
+#include <support/data.h>
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+namespace faiss_flash::cpu {
+namespace {
+
+using test::Floats;
+
+/// Weighted means in quadruple precision, rounded once.
+Floats exact_means(
+        const Floats& x,
+        const Floats& weights,
+        const std::vector<int32_t>& ids,
+        int64_t k,
+        int64_t d) {
+    std::vector<__float128> sums(static_cast<size_t>(k * d), 0);
+    std::vector<__float128> totals(static_cast<size_t>(k), 0);
+    for (size_t i = 0; i < ids.size(); i++) {
+        const __float128 weight = weights.empty() ? 1.0f : weights[i];
+        const auto id = static_cast<size_t>(ids[i]);
+        totals[id] += weight;
+        for (size_t j = 0; j < static_cast<size_t>(d); j++) {
+            sums[id * size_t(d) + j] += weight * x[i * size_t(d) + j];
+        }
+    }
+    Floats means(sums.size(), 0.0f);
+    for (size_t c = 0; c < means.size(); c++) {
+        const __float128 total = totals[c / static_cast<size_t>(d)];
+        if (total != 0) {
+            means[c] = static_cast<float>(sums[c] / total);
+        }
+    }
+    return means;
+}
+
+std::vector<int32_t> random_ids(int64_t n, int64_t k, unsigned seed) {
+    std::mt19937 generator(seed);
+    std::vector<int32_t> ids(static_cast<size_t>(n));
+    for (auto& id : ids) { // half of all points in cluster 0, which is cut into pieces
+        id = generator() % 2 ? 0 : static_cast<int32_t>(generator() % static_cast<unsigned>(k));
+    }
+    return ids;
+}
+
+struct Update : testing::TestWithParam<bool> {};
+
+TEST_P(Update, MeansAreRoundedExactSums) {
+    const int64_t n = 20011;
+    const int64_t k = 37;
+    const int64_t d = 19;
+    Floats x = test::normal(n, d, 1, 10, 3);
+    x[100] = 1e15f; // one outlier must not spoil its dimension
+    const Floats weights = GetParam() ? test::normal(n, 1, 2, 5, 0.5f) : Floats();
+    const auto ids = random_ids(n, k - 1, 3); // the last cluster stays empty
+    const Points points(VectorView::of(x.data(), n, d));
+    CentroidUpdate update(points, weights.empty() ? nullptr : weights.data());
+    StepResult result;
+    update.run(ids, k, result);
+    const Floats expected = exact_means(x, weights, ids, k, d);
+    for (size_t c = 0; c < expected.size(); c++) {
+        // Two roundings (to double, then to float) can differ from one in the last bit.
+        EXPECT_NEAR(result.means[c], expected[c], std::abs(expected[c]) * 6e-8) << c;
+    }
+    EXPECT_EQ(result.sizes.back(), 0);
+    EXPECT_EQ(result.weights.back(), 0);
+    EXPECT_GT(result.sizes[0], 8192);
+}
+
+TEST_P(Update, SameBitsForAnyNumberOfThreads) {
+    const int64_t n = 30000;
+    const Floats x = test::normal(n, 11, 4);
+    const Floats weights = GetParam() ? test::normal(n, 1, 5, 5, 0.5f) : Floats();
+    const auto ids = random_ids(n, 20, 6);
+    const Points points(VectorView::of(x.data(), n, 11));
+    const int before = omp_get_max_threads();
+    std::vector<StepResult> results(3);
+    for (size_t run = 0; run < 3; run++) {
+        omp_set_num_threads(run == 0 ? 1 : 4);
+        CentroidUpdate(points, weights.empty() ? nullptr : weights.data())
+                .run(ids, 20, results[run]);
+    }
+    omp_set_num_threads(before);
+    EXPECT_EQ(results[1].means, results[0].means);
+    EXPECT_EQ(results[2].means, results[0].means);
+    EXPECT_EQ(results[1].weights, results[0].weights);
+}
+
+INSTANTIATE_TEST_SUITE_P(Weighted, Update, testing::Bool());
+
+TEST(UpdateOrder, PointOrderDoesNotMatter) {
+    const int64_t n = 9000;
+    Floats x = test::normal(n, 5, 7);
+    auto ids = random_ids(n, 8, 8);
+    StepResult forward;
+    {
+        const Points points(VectorView::of(x.data(), n, 5));
+        CentroidUpdate(points, nullptr).run(ids, 8, forward);
+    }
+    std::vector<int64_t> reversed(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; i++) {
+        reversed[static_cast<size_t>(i)] = n - 1 - i;
+    }
+    std::reverse(ids.begin(), ids.end());
+    const Points points(VectorView::of(x.data(), n, 5), reversed);
+    StepResult backward;
+    CentroidUpdate(points, nullptr).run(ids, 8, backward);
+    EXPECT_EQ(backward.means, forward.means);
+}
+
+} // namespace
+} // namespace faiss_flash::cpu

@@ -1,0 +1,163 @@
+#include <faiss_flash/Clustering.h>
+
+#include <faiss/IndexFlat.h>
+#include <faiss/impl/AuxIndexStructures.h>
+#include <faiss_flash/kmeans.h>
+#include <faiss_flash/plugin/errors.h>
+#include <faiss_flash/plugin/faiss_version.h>
+#include <faiss_flash/plugin/flat_index.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace faiss_flash {
+
+namespace {
+
+/// Lets the engine read vectors in an index's stand-alone code.
+class CodecDecoder final : public RowDecoder {
+   public:
+    explicit CodecDecoder(const faiss::Index& codec) : codec_(codec) {}
+    void decode(int64_t n, const uint8_t* codes, float* out) const override {
+        codec_.sa_decode(n, codes, out);
+    }
+
+   private:
+    const faiss::Index& codec_;
+};
+
+KMeansOptions engine_options(const faiss::ClusteringParameters& cp, Metric metric) {
+    KMeansOptions options;
+    options.metric = metric;
+    options.niter = cp.niter;
+    options.nredo = cp.nredo;
+    options.verbose = cp.verbose;
+    options.spherical = cp.spherical;
+    options.int_centroids = cp.int_centroids;
+    options.frozen_centroids = cp.frozen_centroids;
+    options.min_points_per_centroid = cp.min_points_per_centroid;
+    options.max_points_per_centroid = cp.max_points_per_centroid;
+#if FAISS_FLASH_FAISS_AT_LEAST(1, 9, 0)
+    options.seed = cp.seed;
+    options.use_faster_subsampling = cp.use_faster_subsampling;
+#else
+    options.seed = static_cast<uint32_t>(cp.seed); // before 1.9 a negative seed is its bits
+#endif
+#if FAISS_FLASH_FAISS_AT_LEAST(1, 14, 2)
+    options.early_stop_threshold = cp.early_stop_threshold;
+#elif FAISS_FLASH_FAISS_AT_LEAST(1, 14, 0)
+    options.early_stop_threshold = 0.0;
+#else
+    options.early_stop_threshold.reset();
+#endif
+    options.poll = [] { faiss::InterruptCallback::check(); };
+    return options;
+}
+
+bool engine_runs(const faiss::ClusteringParameters& cp, const faiss::Index& index) {
+#if FAISS_FLASH_FAISS_AT_LEAST(1, 14, 0)
+    if (cp.init_method != faiss::ClusteringInitMethod::RANDOM) {
+        return false;
+    }
+#else
+    (void)cp;
+#endif
+    return as_flat(index) != nullptr;
+}
+
+faiss::ClusteringIterationStats to_faiss(const IterationStats& stats) {
+    faiss::ClusteringIterationStats converted;
+    // Beyond float's range the field says so; the engine's own objective is a double.
+    converted.obj = static_cast<float>(stats.objective);
+    converted.time = stats.time;
+    converted.time_search = stats.time_search;
+    converted.imbalance_factor = stats.imbalance_factor;
+    converted.nsplit = static_cast<int>(stats.nsplit);
+    return converted;
+}
+
+void check_dimension(const char* name, int64_t d, int64_t expected) {
+    require(d == expected,
+            std::string(name) + ".d=" + std::to_string(d) +
+                    " does not match the clustering's d=" + std::to_string(expected));
+}
+
+} // namespace
+
+Clustering::Clustering(int d_in, int k_in) : faiss::Clustering(d_in, k_in) {}
+
+Clustering::Clustering(int d_in, int k_in, const faiss::ClusteringParameters& cp)
+    : faiss::Clustering(d_in, k_in, cp) {}
+
+void Clustering::train(int64_t n, const float* x, faiss::Index& index, const float* x_weights) {
+    train_encoded(n, reinterpret_cast<const uint8_t*>(x), nullptr, index, x_weights);
+}
+
+void Clustering::train_encoded(
+        int64_t nx,
+        const uint8_t* x_in,
+        const faiss::Index* codec,
+        faiss::Index& index,
+        const float* weights) {
+    if (!engine_runs(*this, index)) {
+        faiss::Clustering::train_encoded(nx, x_in, codec, index, weights);
+        return;
+    }
+    const auto dim = static_cast<int64_t>(d);
+    check_dimension("index", index.d, dim);
+    KMeansInput input;
+    input.points.data = x_in;
+    input.points.n = nx;
+    input.points.d = dim;
+    std::vector<CodecDecoder> decoder;
+    if (codec) {
+        check_dimension("codec", codec->d, dim);
+        decoder.emplace_back(*codec);
+        input.points.decoder = decoder.data();
+        input.points.row_stride = static_cast<int64_t>(codec->sa_code_size());
+    }
+    if (weights) {
+        input.weights = VectorView::of(weights, nx, 1);
+    }
+    if (!centroids.empty()) {
+        require(d > 0 && centroids.size() % d == 0,
+                "size of provided input centroids (" + std::to_string(centroids.size()) +
+                        ") not a multiple of dimension (d=" + std::to_string(d) + ")");
+        input.initial_centroids =
+                VectorView::of(centroids.data(), static_cast<int64_t>(centroids.size() / d), dim);
+    }
+    const auto options = engine_options(*this, engine_metric(index.metric_type));
+    KMeansResult result =
+            with_faiss_errors([&] { return kmeans(input, static_cast<int64_t>(k), options); });
+
+    auto stats = iteration_stats;
+    int64_t decided_now = 0;
+    for (const IterationStats& iteration : result.iterations) {
+        stats.push_back(to_faiss(iteration));
+        decided_now += iteration.decided;
+    }
+    index.reset();
+    index.add(static_cast<int64_t>(k), result.centroids.data());
+    centroids.swap(result.centroids);
+    iteration_stats.swap(stats);
+    decided = decided_now;
+}
+
+float kmeans_clustering(size_t d, size_t n, size_t k, const float* x, float* centroids) {
+    constexpr auto kMaxInt = static_cast<size_t>(std::numeric_limits<int>::max());
+    require(d <= kMaxInt, "d=" + std::to_string(d) + " exceeds 2^31 - 1");
+    require(k <= kMaxInt, "k=" + std::to_string(k) + " exceeds 2^31 - 1");
+    require(centroids != nullptr, "centroids is null");
+    Clustering clustering(static_cast<int>(d), static_cast<int>(k));
+    clustering.verbose = static_cast<double>(d) * static_cast<double>(n) * static_cast<double>(k) >
+                         0x1p30; // as FAISS
+    faiss::IndexFlatL2 index(static_cast<int64_t>(d));
+    clustering.train(static_cast<int64_t>(n), x, index);
+    std::copy(clustering.centroids.begin(), clustering.centroids.end(), centroids);
+    return clustering.iteration_stats.back().obj;
+}
+
+} // namespace faiss_flash

@@ -31,7 +31,7 @@ IndexIVFFlat::IndexIVFFlat(
     : faiss::IndexIVFFlat(quantizer_in, d_in, nlist_in, metric) {}
 
 void IndexIVFFlat::train(int64_t n, const float* x) {
-    train_coarse_quantizer(*this, n, x, [=] { faiss::IndexIVFFlat::train(n, x); });
+    train_coarse_quantizer(*this, n, x, [this, n, x] { faiss::IndexIVFFlat::train(n, x); });
 }
 
 void IndexIVFFlat::add_with_ids(int64_t n, const float* x, const int64_t* xids) {

@@ -1,0 +1,217 @@
+"""The k-means engine for arrays, independent of FAISS."""
+
+import numbers
+from dataclasses import dataclass, field
+from typing import Optional
+
+import numpy as np
+
+from . import swig_engine
+from .arrays import as_rows, as_weights, view_of
+
+STAT_FIELDS = ("obj", "time", "time_search", "imbalance_factor", "nsplit", "decided")
+
+_METRICS = {
+    "l2": swig_engine.Metric_l2,
+    "ip": swig_engine.Metric_inner_product,
+    "inner_product": swig_engine.Metric_inner_product,
+    0: swig_engine.Metric_inner_product,  # faiss.METRIC_INNER_PRODUCT
+    1: swig_engine.Metric_l2,  # faiss.METRIC_L2
+}
+
+# The engine's own names of the options that kmeans() and batch_kmeans() take.
+_OPTIONS = (
+    "niter",
+    "nredo",
+    "spherical",
+    "int_centroids",
+    "frozen_centroids",
+    "min_points_per_centroid",
+    "max_points_per_centroid",
+    "seed",
+    "use_faster_subsampling",
+    "verbose",
+    "return_assignment",
+)
+
+
+@dataclass
+class KMeansResult:
+    """What :func:`kmeans` returns."""
+
+    centroids: np.ndarray  #: (k, d) float32
+    iteration_stats: list = field(repr=False)  #: dicts with FAISS's fields, and `decided`
+    assignment: Optional[np.ndarray] = None  #: (n,) int64, if asked for
+    distances: Optional[np.ndarray] = None  #: (n,) float32, if asked for
+
+    @property
+    def obj(self):
+        """The objective of each iteration."""
+        return np.array([stats["obj"] for stats in self.iteration_stats])
+
+    @property
+    def objective(self):
+        """The objective of the last iteration."""
+        return float(self.obj[-1])
+
+
+def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
+    """Cluster the rows of x.
+
+    Parameters
+    ----------
+    x : (n, d) array
+        float32, float16, bfloat16, uint8 or int8 rows are read in place; others become float32.
+    k : int
+        Number of clusters.
+    weights : (n,) array, optional
+        Not negative, not all 0.
+    init_centroids : (m, d) array, optional
+        The first m centroids; the others are points of x.
+    metric : "l2" or "ip"
+        Or faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT.
+    **options
+        niter=25, nredo=1, spherical=False, int_centroids=False, frozen_centroids=False,
+        min_points_per_centroid=39, max_points_per_centroid=256 (negative: use all points),
+        seed=1234, use_faster_subsampling=False, early_stop_threshold=0.0 (None: never stop early),
+        verbose=False, return_assignment=False. Meanings are FAISS's.
+
+    Returns
+    -------
+    KMeansResult
+
+    Raises ValueError naming the argument for bad input, KeyboardInterrupt within one iteration of
+    Ctrl-C.
+    """
+    settings = _make_options(metric, options)
+    problem = _Problem(x, weights, init_centroids)
+    return _run([problem], k, settings)[0]
+
+
+def batch_kmeans(x, k, *, weights=None, metric="l2", **options):
+    """Cluster every problem of a batch on its own, as a loop over :func:`kmeans` would.
+
+    Parameters
+    ----------
+    x : (B, n, d) array, or a list of (n_b, d) arrays
+    weights : (B, n) array or a list of (n_b,) arrays, optional
+
+    Returns
+    -------
+    list of KMeansResult for a list; for an array one KMeansResult whose arrays have a leading B and
+    whose iteration_stats is a list of B lists.
+    """
+    settings = _make_options(metric, options)
+    ragged = isinstance(x, (list, tuple))
+    if not ragged:
+        x = np.asarray(x)
+        if x.ndim != 3:
+            raise ValueError(f"x has shape {x.shape}, expected (B, n, d)")
+    if weights is None:
+        weights = [None] * len(x)
+    elif len(weights) != len(x):
+        raise ValueError(f"weights has {len(weights)} problems, x has {len(x)}")
+    results = _run([_Problem(rows, w, None) for rows, w in zip(x, weights)], k, settings)
+    if ragged or not results:
+        return results
+    assigned = settings.return_assignment
+    return KMeansResult(
+        np.stack([result.centroids for result in results]),
+        [result.iteration_stats for result in results],
+        np.stack([result.assignment for result in results]) if assigned else None,
+        np.stack([result.distances for result in results]) if assigned else None,
+    )
+
+
+def assign(x, centroids, metric="l2"):
+    """The best centroid of each row of x, exact: the argmin (or argmax) in float64.
+
+    Returns
+    -------
+    (D, I) as faiss.Kmeans.assign does: (n,) float32 squared distances or products, (n,) int64 ids.
+    """
+    rows = as_rows(x, "x")
+    table = as_rows(centroids, "centroids")
+    ids = np.empty(len(rows), dtype=np.int64)
+    distances = np.empty(len(rows), dtype=np.float32)
+    swig_engine.run_assign(
+        view_of(rows), view_of(table), _metric(metric), ids.ctypes.data, distances.ctypes.data
+    )
+    return distances, ids
+
+
+def available_backends():
+    """Names of the backends that can run here, best first."""
+    return list(swig_engine.available_backends())
+
+
+class _Problem:
+    """One problem's arrays, kept alive, and the engine's input that points to them."""
+
+    def __init__(self, x, weights, init_centroids):
+        self.rows = as_rows(x, "x")
+        self.input = swig_engine.KMeansInput()
+        self.input.points = view_of(self.rows)
+        if weights is not None:
+            self.weights = as_weights(weights, len(self.rows))
+            self.input.weights = view_of(self.weights)
+        if init_centroids is not None:
+            self.initial = as_rows(init_centroids, "init_centroids")
+            self.input.initial_centroids = view_of(self.initial)
+
+
+def _metric(metric):
+    key = metric.lower() if isinstance(metric, str) else metric
+    if key not in _METRICS:
+        raise ValueError(f"metric={metric!r} is not one of 'l2', 'ip', 'inner_product'")
+    return _METRICS[key]
+
+
+def _count(name, value):
+    if not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name}={value!r} is not an integer")
+    return int(value)
+
+
+def _make_options(metric, options):
+    settings = swig_engine.KMeansOptions()
+    settings.metric = _metric(metric)
+    for name, value in options.items():
+        if name == "early_stop_threshold":
+            if value is None:
+                settings.never_stop_early()
+            else:
+                settings.set_early_stop_threshold(value)
+        elif name not in _OPTIONS:
+            raise TypeError(f"unknown option {name!r}")
+        elif isinstance(getattr(settings, name), bool):
+            setattr(settings, name, bool(value))
+        else:
+            setattr(settings, name, _count(name, value))
+    return settings
+
+
+def _run(problems, k, settings):
+    inputs = swig_engine.KMeansInputVector([problem.input for problem in problems])
+    results = swig_engine.run_batch_kmeans(inputs, _count("k", k), settings)
+    return [
+        _to_python(result, len(problem.rows), settings.return_assignment)
+        for result, problem in zip(results, problems)
+    ]
+
+
+def _to_python(result, n, assigned):
+    centroids = np.empty((result.k, result.d), dtype=np.float32)
+    result.copy_centroids(centroids.ctypes.data)
+    # The engine says `objective`, FAISS says `obj`.
+    attributes = ("objective",) + STAT_FIELDS[1:]
+    stats = [
+        {name: getattr(one, attribute) for name, attribute in zip(STAT_FIELDS, attributes)}
+        for one in result.iterations
+    ]
+    if not assigned:
+        return KMeansResult(centroids, stats)
+    ids = np.empty(n, dtype=np.int64)
+    distances = np.empty(n, dtype=np.float32)
+    result.copy_assignment(ids.ctypes.data, distances.ctypes.data)
+    return KMeansResult(centroids, stats, ids, distances)

@@ -36,7 +36,13 @@ def _check_layout():
     probe.niter = 123456
     probe.decode_block_size = 7654321
     faiss.copy_array_to_vector(np.ones(3, dtype="float32"), probe.centroids)
-    same = swig_native.reads_layout(probe, 123456, 7654321, 3, 7)
+    try:
+        same = swig_native.reads_layout(probe, 123456, 7654321, 3, 7)
+    except TypeError as error:  # two type tables in the process
+        raise ImportError(
+            "faiss_flash's FAISS classes were wrapped by a SWIG whose types are not those of the "
+            f"faiss at {faiss.__file__} ({error}). " + _ADVICE
+        ) from error
     if faiss.__version__ != built_for or not same:
         raise ImportError(
             f"faiss_flash's FAISS classes were built for faiss {built_for}, but "

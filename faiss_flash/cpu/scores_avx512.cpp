@@ -50,8 +50,8 @@ void score_tile(
     __m512 acc[kRows][Vectors];
     for (int v = 0; v < Vectors; v++) {
         const __m512 bias = _mm512_load_ps(panel + v * kLanes);
-        for (int64_t r = 0; r < kRows; r++) {
-            acc[r][v] = bias;
+        for (auto& row : acc) {
+            row[v] = bias;
         }
     }
     const float* column = panel + Vectors * kLanes;

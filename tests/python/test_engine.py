@@ -238,4 +238,4 @@ def test_version():
     assert faiss_flash.__version__.count(".") == 2
     assert faiss_flash.available_backends() == ["cpu"]
     with pytest.raises(AttributeError, match="nothing"):
-        faiss_flash.nothing
+        faiss_flash.nothing  # noqa: B018

@@ -98,9 +98,7 @@ def test_clustering():
     stock = faiss.Clustering(16, 20)
     stock.train(x, faiss.IndexFlatL2(16))
     ours_centroids = faiss.vector_to_array(clustering.centroids)
-    np.testing.assert_allclose(
-        ours_centroids, faiss.vector_to_array(stock.centroids), atol=1e-3
-    )
+    np.testing.assert_allclose(ours_centroids, faiss.vector_to_array(stock.centroids), atol=1e-3)
     np.testing.assert_array_equal(index.reconstruct_n(0, 20).ravel(), ours_centroids)
     assert clustering.iteration_stats.size() == stock.iteration_stats.size()
     assert clustering.decided >= 0

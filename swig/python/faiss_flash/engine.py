@@ -2,7 +2,6 @@
 
 import numbers
 from dataclasses import dataclass, field
-from typing import Optional
 
 import numpy as np
 
@@ -41,8 +40,8 @@ class KMeansResult:
 
     centroids: np.ndarray  #: (k, d) float32
     iteration_stats: list = field(repr=False)  #: dicts with FAISS's fields, and `decided`
-    assignment: Optional[np.ndarray] = None  #: (n,) int64, if asked for
-    distances: Optional[np.ndarray] = None  #: (n,) float32, if asked for
+    assignment: np.ndarray | None = None  #: (n,) int64, if asked for
+    distances: np.ndarray | None = None  #: (n,) float32, if asked for
 
     @property
     def obj(self):

@@ -88,7 +88,7 @@ class Kmeans(faiss.Kmeans):
 
     def train(self, x, weights=None, init_centroids=None):
         """Cluster x (n, d), cast to float32; returns the last objective."""
-        if self.gpu or not type(self.cp) is faiss.ClusteringParameters:
+        if self.gpu or type(self.cp) is not faiss.ClusteringParameters:
             return super().train(x, weights, init_centroids)
         x = np.ascontiguousarray(x, dtype="float32")
         n, d = x.shape

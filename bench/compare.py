@@ -9,7 +9,7 @@ stand the quality and the memory:
   of SGEMM     time of the matrix product 2 N K d, by the system's BLAS in the same run, over s/iter
   objective    sum of squared distances to the nearest of the peer's centroids, float64, by sample
   wrong        points, in a million, whose nearest centroid the peer's own search gets wrong
-  memory       peak resident size above the input, MiB
+  memory       rise of the resident size at its highest during a training, MiB
 
 Peers that are not installed are listed as missing.
 """
@@ -164,9 +164,9 @@ def measure(peers, x, arguments):
             floor.append(sgemm_seconds(x, arguments.k))
             continue
         answer = peer.ask("train", k=arguments.k, niter=arguments.niter, seed=arguments.seed)
+        peer.peak_mib = max(peer.peak_mib, answer["peak_mib"])
         if round_number:  # the first is the warm-up
             peer.seconds.append(answer["seconds"] / arguments.niter)
-        peer.peak_mib = answer["peak_mib"]
     return statistics.median(floor[1:])
 
 

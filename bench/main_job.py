@@ -8,15 +8,14 @@ same neighbours. Figures are medians over --repeats.
   objective    sum of squared distances of the training vectors to their nearest centroid, float64
   recall@10    share of the exact ten nearest neighbours that are among the ten found
   QPS          queries a second, all queries in one call
-  memory       peak resident size after loading the vectors, above the size before; add's includes
-               the index itself, which holds a copy of the base
+  memory       rise of the resident size at its highest, during train and during add; add's includes
+               the inverted lists, which hold a copy of the base
 """
 
 import argparse
 import filecmp
 import json
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,15 +23,12 @@ import tempfile
 import time
 
 import numpy as np
+from memory import PeakMemory
 from tqdm import tqdm
 
 K = 10
 NPROBES = [1, 2, 4, 8, 16, 32, 64]
 BUILDERS = ("faiss", "faiss_flash")
-
-
-def peak_mib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def search_all(index, queries):
@@ -62,24 +58,24 @@ def build(builder, data, nlist, folder):
         import faiss_flash
 
         index = faiss_flash.IndexIVFFlat(quantizer, d, nlist)
-    loaded = peak_mib()
-    start = time.perf_counter()
-    index.train(train)
-    trained = time.perf_counter()
-    train_memory = peak_mib() - loaded
-    index.add(base)
-    added = time.perf_counter()
-    add_memory = peak_mib() - loaded
+    with PeakMemory() as train_memory:
+        start = time.perf_counter()
+        index.train(train)
+        train_seconds = time.perf_counter() - start
+    with PeakMemory() as add_memory:
+        start = time.perf_counter()
+        index.add(base)
+        add_seconds = time.perf_counter() - start
     found = search_all(index, queries)
     index.nprobe = 1
     faiss.write_index(index, str(folder / f"{builder}.index"))
     np.save(folder / f"{builder}.centroids.npy", quantizer.reconstruct_n(0, nlist))
     np.savez(folder / f"{builder}.ids.npz", **{str(nprobe): found[nprobe][1] for nprobe in NPROBES})
     figures = {
-        "train_s": trained - start,
-        "add_s": added - trained,
-        "train_memory_mib": train_memory,
-        "add_memory_mib": add_memory,
+        "train_s": train_seconds,
+        "add_s": add_seconds,
+        "train_memory_mib": train_memory.mib,
+        "add_memory_mib": add_memory.mib,
         "qps": {nprobe: found[nprobe][0] for nprobe in NPROBES},
     }
     print(json.dumps(figures))
@@ -226,7 +222,7 @@ def main_job(data, nlist, repeats, cpp):
     train, base, queries = (np.load(data / f"{name}.npy") for name in ("train", "base", "query"))
     print(f"IVF{nlist},Flat over descriptors of {base.shape[1]} dimensions:")
     print(f"{len(train)} training, {len(base)} base, {len(queries)} queries.")
-    print(f"FAISS {faiss.__version__}, {faiss.omp_get_max_threads()} threads.", flush=True)
+    print(f"FAISS {faiss.__version__}, {faiss.omp_get_max_threads()} threads.")
     _, exact = faiss.knn(queries, base, K)
     with tempfile.TemporaryDirectory(prefix="faiss_flash_") as name:
         folder = pathlib.Path(name)
@@ -243,6 +239,7 @@ def main_job(data, nlist, repeats, cpp):
 
 
 def main():
+    sys.stdout.reconfigure(line_buffering=True)  # in order with what ivf_job prints
     if sys.argv[1:2] == ["build"]:
         builder, data, nlist, folder = sys.argv[2:]
         return build(builder, pathlib.Path(data), int(nlist), pathlib.Path(folder))

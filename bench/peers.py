@@ -10,11 +10,11 @@ peak memory is each one's, and a crash is one peer's. Requests and answers are l
 """
 
 import json
-import resource
 import sys
 import time
 
 import numpy as np
+from memory import PeakMemory
 
 
 class FaissFlash:
@@ -117,10 +117,6 @@ PEERS = {
 }
 
 
-def peak_mib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 class Worker:
     """What a peer's process does; every method answers one request."""
 
@@ -132,13 +128,14 @@ class Worker:
         self.x = np.load(path)
         # A first small call starts threads and libraries outside of what is measured.
         self.peer.train(np.ascontiguousarray(self.x[:256]), 4, 1, 1)
-        self.before = peak_mib()
         return version
 
     def train(self, k, niter, seed):
-        start = time.perf_counter()
-        self.peer.train(self.x, k, niter, seed)
-        return {"seconds": time.perf_counter() - start, "peak_mib": peak_mib() - self.before}
+        with PeakMemory() as memory:
+            start = time.perf_counter()
+            self.peer.train(self.x, k, niter, seed)
+            seconds = time.perf_counter() - start
+        return {"seconds": seconds, "peak_mib": memory.mib}
 
     def save(self, rows, centroids_path, ids_path):
         np.save(centroids_path, self.peer.centroids)

@@ -28,7 +28,10 @@ struct Case {
     int k = 50;
     bool inner_product = false;
     bool weighted = false;
-    int given = 0;     // initial centroids
+    int given = 0; // initial centroids
+    /// Of each of them. All but one of the copies get empty clusters; in whole numbers, so that
+    /// stock FAISS too sees the copies at the same distance.
+    int copies = 1;
     int trainings = 1; // train() calls on one object
     std::function<void(faiss::ClusteringParameters&)> set = [](faiss::ClusteringParameters&) {};
 };
@@ -50,7 +53,10 @@ struct Trained {
                   tested.inner_product ? faiss::METRIC_INNER_PRODUCT : faiss::METRIC_L2)) {
         clustering->niter = 12;
         tested.set(*clustering);
-        clustering->centroids.assign(x.begin(), x.begin() + tested.given * tested.d);
+        for (int copy = 0; copy < tested.copies; copy++) {
+            clustering->centroids.insert(
+                    clustering->centroids.end(), x.begin(), x.begin() + tested.given * tested.d);
+        }
         index->add(3, x.data()); // must be gone afterwards
         for (int i = 0; i < tested.trainings; i++) {
             clustering->train(
@@ -63,7 +69,10 @@ struct AgainstStock : testing::TestWithParam<Case> {};
 
 TEST_P(AgainstStock, FollowsItsObjective) {
     const Case& tested = GetParam();
-    const Floats x = test::mixture(tested.n, tested.d, tested.k / 2 + 1, 11, 0.6f);
+    Floats x = test::mixture(tested.n, tested.d, tested.k / 2 + 1, 11, 0.6f);
+    if (tested.copies > 1) {
+        std::transform(x.begin(), x.end(), x.begin(), [](float v) { return std::round(20 * v); });
+    }
     Floats weights = test::normal(tested.n, 1, 12, 3, 0.5f);
     const Trained<Clustering> ours(tested, x, weights);
     const Trained<faiss::Clustering> stock(tested, x, weights);
@@ -71,6 +80,9 @@ TEST_P(AgainstStock, FollowsItsObjective) {
     const auto& mine = ours.clustering->iteration_stats;
     const auto& theirs = stock.clustering->iteration_stats;
     ASSERT_EQ(mine.size(), theirs.size());
+    if (tested.copies > 1) {
+        EXPECT_GE(mine[0].nsplit, tested.given * (tested.copies - 1));
+    }
     bool forked = false; // a near-tie decided otherwise
     for (size_t i = 0; i < mine.size(); i++) {
         const double relative = i < 5 ? 1e-4 : 1e-3;
@@ -135,6 +147,11 @@ std::vector<Case> cases() {
     duplicates.n = 700;
     duplicates.k = 650;
     duplicates.d = 8;
+    Case& empty_clusters = add("k_close_to_n_empty_clusters");
+    empty_clusters.n = 1400;
+    empty_clusters.k = 400;
+    empty_clusters.given = 40;
+    empty_clusters.copies = 3;
     add("n_equals_k").n = 50;
     Case& same_after_sampling = add("n_equals_k_after_sampling");
     same_after_sampling.set = [](auto& cp) { cp.max_points_per_centroid = 1; };

@@ -266,3 +266,20 @@ def test_another_faiss_is_refused(python):
     """
     out = python(code)[1]
     assert "were built for faiss" in out and "1.99.0 is installed" in out
+
+
+@pytest.mark.parametrize("first, second", [("faiss", "faiss_flash"), ("faiss_flash", "faiss")])
+def test_engine_beside_faiss_in_one_process(python, first, second):
+    """The two SWIG modules must not take each other's containers for their own."""
+    code = f"""
+        import {first}
+        import {second}
+        import numpy as np
+        x = np.random.default_rng(1).random((500, 8), dtype="float32")
+        results = faiss_flash.batch_kmeans([x, x[:400]], 5, niter=3)
+        print([len(result.iteration_stats) for result in results])
+        vectors = faiss.Float32VectorVector()
+        print(vectors.size(), faiss.Kmeans(8, 5).train(x) > 0)
+    """
+    status, out, err = python(code)
+    assert (status, out.splitlines()) == (0, ["[3, 3]", "0 True"]), err

@@ -17,9 +17,12 @@ ENGINE = ["faiss_flash/kmeans.h"]
 ALLOWED = {
     "faiss_flash/core": [*ENGINE, "faiss_flash/core/"],
     "faiss_flash/cpu": [*ENGINE, "faiss_flash/core/", "faiss_flash/cpu/", "omp.h", "immintrin.h"],
+    "faiss_flash/cuda/ptx": ["faiss_flash/cuda/ptx/", "cuda"],
+    "faiss_flash/cuda/runtime": [*ENGINE, "faiss_flash/cuda/runtime/", "cuda"],
+    "faiss_flash/cuda": [*ENGINE, "faiss_flash/cuda/", "faiss_flash/core/backend.h", "cuda"],
     "faiss_flash/plugin": [*PUBLIC, "faiss_flash/plugin/", "faiss/"],
     "swig": [*PUBLIC, "faiss/", "swig/"],
-    "bench": [*PUBLIC, "faiss/", "benchmark/", "CLI/"],
+    "bench": [*PUBLIC, "faiss_flash/cuda/", "faiss/", "benchmark/", "CLI/"],
     "tests/install": [*PUBLIC, "faiss/"],
 }
 # The one list of factories knows the backends.

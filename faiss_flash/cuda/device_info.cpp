@@ -1,0 +1,46 @@
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/runtime/check.h>
+
+#include <map>
+#include <mutex>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+int attribute(cudaDeviceAttr which, int device) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, device), "reading a device attribute");
+    return value;
+}
+
+} // namespace
+
+const DeviceInfo& device_info() {
+    static std::mutex mutex;
+    static std::map<int, DeviceInfo> known;
+    int device = 0;
+    check(cudaGetDevice(&device), "asking for the current device");
+    const std::lock_guard<std::mutex> lock(mutex);
+    DeviceInfo& info = known[device];
+    if (info.multiprocessors == 0) {
+        info.device = device;
+        info.major = attribute(cudaDevAttrComputeCapabilityMajor, device);
+        info.minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
+        info.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+        info.l2_bytes = attribute(cudaDevAttrL2CacheSize, device);
+        info.multiprocessors = attribute(cudaDevAttrMultiProcessorCount, device);
+    }
+    return info;
+}
+
+int device_count() {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) {
+        cudaGetLastError();
+        return 0;
+    }
+    return count;
+}
+
+} // namespace faiss_flash::cuda

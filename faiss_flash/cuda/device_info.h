@@ -1,0 +1,21 @@
+/// What the kernels' choice depends on, read off the device. Its name is not among it.
+#pragma once
+
+namespace faiss_flash::cuda {
+
+struct DeviceInfo {
+    int device = 0;
+    int major = 0; ///< compute capability
+    int minor = 0;
+    int multiprocessors = 0;
+    int shared_bytes = 0; ///< a block's limit
+    int l2_bytes = 0;
+};
+
+/// Of the current device; read once a device.
+const DeviceInfo& device_info();
+
+/// Devices that this build can run on, 0 without a driver. Creates no context.
+int device_count();
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,27 @@
+/// CUDA's return codes as exceptions.
+#pragma once
+
+#include <faiss_flash/kmeans.h>
+
+#include <cuda_runtime_api.h>
+
+#include <string>
+
+namespace faiss_flash::cuda {
+
+/// Throws Error with CUDA's own words and what was being done.
+inline void check(cudaError_t status, const char* doing) {
+    if (status != cudaSuccess) {
+        cudaGetLastError(); // a failed call must not be taken for the next one's
+        throw Error(
+                std::string(doing) + ": " + cudaGetErrorString(status) + " (" +
+                cudaGetErrorName(status) + ")");
+    }
+}
+
+/// Of the launch just made.
+inline void check_launch(const char* kernel) {
+    check(cudaGetLastError(), kernel);
+}
+
+} // namespace faiss_flash::cuda

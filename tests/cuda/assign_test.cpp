@@ -1,0 +1,379 @@
+/// Both assignment kernels against exact scores in float64.
+#include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/device_info.h>
+
+#include <cuda/device_data.h>
+#include <support/data.h>
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <ostream>
+
+namespace faiss_flash::cuda {
+namespace {
+
+using test::Floats;
+
+struct Case {
+    int64_t n, k, d;
+    int64_t batch = 1;
+    int64_t padding = 0; ///< elements between rows
+    int64_t offset = 0;  ///< elements before the first row
+};
+
+void PrintTo(const Case& tested, std::ostream* out) {
+    *out << "n=" << tested.n << " k=" << tested.k << " d=" << tested.d << " batch=" << tested.batch
+         << " padding=" << tested.padding << " offset=" << tested.offset;
+}
+
+/// Values as the device has them, and where they lie there.
+struct Problem {
+    Case shape;
+    bool bf16;
+    Metric metric;
+    Floats points;    // [batch x n x d]
+    Floats centroids; // [batch x k x d]
+    test::DevicePointer device_points, device_centroids;
+    TensorRows rows;
+
+    Problem(const Case& tested, bool bf16_in, Metric metric_in, Floats x, Floats c)
+        : shape(tested),
+          bf16(bf16_in),
+          metric(metric_in),
+          points(std::move(x)),
+          centroids(std::move(c)) {
+        const int64_t stride = shape.d + shape.padding;
+        // Between the rows lies what would spoil every score.
+        std::vector<uint16_t> raw(
+                static_cast<size_t>(shape.offset + shape.batch * shape.n * stride), 0x7C00);
+        for (int64_t i = 0; i < shape.batch * shape.n; i++) {
+            for (int64_t j = 0; j < shape.d; j++) {
+                float& value = points[static_cast<size_t>(i * shape.d + j)];
+                raw[static_cast<size_t>(shape.offset + i * stride + j)] = test::bits(value, bf16);
+                value = test::rounded(value, bf16);
+            }
+        }
+        device_points = test::to_device(raw.data(), raw.size() * 2);
+        device_centroids = test::to_device(centroids.data(), centroids.size() * sizeof(float));
+        for (float& value : centroids) {
+            value = test::rounded(value, bf16);
+        }
+        rows.data = static_cast<const uint16_t*>(device_points.get()) + shape.offset;
+        rows.bf16 = bf16;
+        rows.columns = shape.d;
+        rows.rows = shape.n;
+        rows.batch = shape.batch;
+        rows.row_bytes = 2 * stride;
+        rows.batch_bytes = 2 * stride * shape.n;
+    }
+};
+
+struct Answer {
+    std::vector<float> best, second;
+    std::vector<int32_t> ids;
+};
+
+Answer run(const Problem& problem, AssignKernel kernel, bool want_second = true) {
+    const auto count = static_cast<size_t>(problem.shape.batch * problem.shape.n);
+    const test::Output<float> best(count);
+    const test::Output<float> second(count);
+    const test::Output<int32_t> ids(count);
+    const CentroidTable table = prepare_centroids(
+            static_cast<const float*>(problem.device_centroids.get()),
+            problem.shape.batch,
+            problem.shape.k,
+            problem.shape.d,
+            problem.bf16,
+            problem.metric,
+            nullptr);
+    AssignOutput output;
+    output.best = best.get();
+    output.second = want_second ? second.get() : nullptr;
+    output.ids = ids.get();
+    assign(problem.rows, table, output, nullptr, kernel);
+    check(cudaDeviceSynchronize(), "assign");
+    EXPECT_TRUE(best.margin_is_untouched() && ids.margin_is_untouched());
+    EXPECT_TRUE(second.margin_is_untouched());
+    return {best.read(), second.read(), ids.read()};
+}
+
+/// Compares with float64; the difference allowed is what float32 sums of d products may be off by.
+/// Returns the rows whose id is not the exact argmax.
+int64_t compare(const Problem& problem, const Answer& answer) {
+    const auto [n, k, d, batch, padding, offset] = problem.shape;
+    int64_t differing = 0;
+    int64_t wrong = 0;
+#pragma omp parallel for reduction(+ : differing, wrong)
+    for (int64_t i = 0; i < batch * n; i++) {
+        const float* x = &problem.points[static_cast<size_t>(i * d)];
+        double best = -HUGE_VAL;
+        double second = -HUGE_VAL;
+        double mine = 0;
+        double size = 0;
+        int64_t id = -1;
+        const int32_t got = answer.ids[static_cast<size_t>(i)];
+        for (int64_t c = 0; c < k; c++) {
+            const float* y = &problem.centroids[static_cast<size_t>((i / n * k + c) * d)];
+            double product = 0;
+            double norm = 0;
+            double magnitude = 0;
+            for (int64_t j = 0; j < d; j++) {
+                product += double{x[j]} * double{y[j]};
+                magnitude += std::abs(double{x[j]} * double{y[j]});
+                norm += double{y[j]} * double{y[j]};
+            }
+            const double score = product - (problem.metric == Metric::l2 ? 0.5 * norm : 0.0);
+            size = std::max(size, magnitude + 0.5 * norm);
+            mine = c == got ? score : mine;
+            if (score > best) {
+                second = best;
+                best = score;
+                id = c;
+            } else {
+                second = std::max(second, score);
+            }
+        }
+        const double allowed = 2.0 * std::sqrt(static_cast<double>(d) + 1) * size * 0x1p-23 + 1e-30;
+        const double got_best = answer.best[static_cast<size_t>(i)];
+        const double got_second = answer.second[static_cast<size_t>(i)];
+        const bool second_holds =
+                k == 1 ? got_second == -HUGE_VAL : std::abs(got_second - second) <= allowed;
+        const bool holds = got >= 0 && got < k && mine >= best - allowed &&
+                           std::abs(got_best - best) <= allowed && second_holds;
+        wrong += !holds;
+        differing += got != id;
+    }
+    EXPECT_EQ(wrong, 0);
+    return differing;
+}
+
+struct GpuTest : testing::Test {
+    void SetUp() override {
+        if (device_count() == 0) {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+};
+
+struct Assign : testing::TestWithParam<Case> {
+    void SetUp() override {
+        if (device_count() == 0) {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+};
+
+TEST_P(Assign, EqualsFloat64) {
+    const Case& tested = GetParam();
+    for (const bool bf16 : {false, true}) {
+        for (const Metric metric : {Metric::l2, Metric::inner_product}) {
+            const Problem problem(
+                    tested,
+                    bf16,
+                    metric,
+                    test::normal(tested.batch * tested.n, tested.d, 1),
+                    test::normal(tested.batch * tested.k, tested.d, 2));
+            for (const AssignKernel kernel : {AssignKernel::sm90, AssignKernel::generic}) {
+                if (!can_assign(kernel, problem.rows)) {
+                    continue;
+                }
+                SCOPED_TRACE(kernel == AssignKernel::sm90 ? "sm90" : "generic");
+                const Answer answer = run(problem, kernel);
+                const int64_t differing = compare(problem, answer);
+                EXPECT_LE(differing, 1 + tested.n * tested.batch / 1000) << "near-ties only";
+                const Answer without = run(problem, kernel, false);
+                EXPECT_EQ(without.ids, answer.ids);
+                EXPECT_EQ(without.best, answer.best);
+            }
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+        Shapes,
+        Assign,
+        testing::Values(
+                Case{1, 1, 1},
+                Case{1, 1, 128},
+                Case{2, 5, 3},
+                Case{255, 127, 128},
+                Case{256, 128, 128},
+                Case{257, 129, 128},
+                Case{7, 1031, 64},
+                Case{1009, 257, 8},
+                Case{5003, 1021, 16},
+                Case{4099, 515, 32},
+                Case{3001, 100, 40},
+                Case{2003, 769, 48},
+                Case{2003, 1000, 96},
+                Case{1511, 300, 104},
+                Case{1511, 300, 136},
+                Case{1201, 513, 192},
+                Case{1201, 513, 256},
+                Case{513, 260, 264},
+                Case{300, 150, 768},
+                Case{129, 131, 1000},
+                Case{130, 129, 4096}),
+        [](const auto& tested) { return "case" + std::to_string(tested.index); });
+
+INSTANTIATE_TEST_SUITE_P(
+        Batches,
+        Assign,
+        testing::Values(
+                Case{300, 40, 128, 5},
+                Case{65, 256, 8, 33},
+                Case{257, 129, 24, 3},
+                Case{100, 70, 300, 4}),
+        [](const auto& tested) { return "case" + std::to_string(tested.index); });
+
+INSTANTIATE_TEST_SUITE_P(
+        Layouts,
+        Assign,
+        testing::Values(
+                Case{500, 200, 128, 1, 8},
+                Case{500, 200, 128, 1, 3},
+                Case{500, 200, 128, 1, 0, 1},
+                Case{500, 200, 128, 1, 0, 8},
+                Case{500, 200, 17, 2},
+                Case{300, 200, 61, 3, 2, 5},
+                Case{300, 200, 120, 2, 8}),
+        [](const auto& tested) { return "case" + std::to_string(tested.index); });
+
+struct AssignKernels : testing::TestWithParam<AssignKernel> {
+    void SetUp() override {
+        if (device_count() == 0) {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+    /// False where this device has no such kernel.
+    bool runs(const Problem& problem) const { return can_assign(GetParam(), problem.rows); }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+        Kernels,
+        AssignKernels,
+        testing::Values(AssignKernel::sm90, AssignKernel::generic),
+        [](const auto& tested) { return tested.param == AssignKernel::sm90 ? "sm90" : "generic"; });
+
+/// Every centroid several times, in other tiles, halves of tiles, groups and lanes.
+TEST_P(AssignKernels, TiesGoToTheLowestId) {
+    for (const int64_t d : {16, 64, 128, 256}) {
+        const Case shape{3000, 1100, d};
+        Floats centroids = test::normal(shape.k, d, 3);
+        const int64_t distinct = 67;
+        for (int64_t c = distinct; c < shape.k; c++) {
+            std::copy_n(
+                    &centroids[static_cast<size_t>(c % distinct * d)],
+                    d,
+                    &centroids[static_cast<size_t>(c * d)]);
+        }
+        const Problem problem(shape, false, Metric::l2, test::normal(shape.n, d, 4), centroids);
+        if (!runs(problem)) {
+            GTEST_SKIP() << "not on this device";
+        }
+        const Answer answer = run(problem, GetParam());
+        for (size_t i = 0; i < answer.ids.size(); i++) {
+            ASSERT_LT(answer.ids[i], distinct) << i << " d=" << d;
+            ASSERT_EQ(answer.second[i], answer.best[i]) << i << " d=" << d;
+        }
+        compare(problem, answer);
+    }
+}
+
+TEST_P(AssignKernels, ExtremeValues) {
+    const Case shape{2000, 500, 64};
+    for (const float scale : {1e-4f, 60.0f, 2000.0f}) {
+        const bool bf16 = scale > 1000;
+        Floats x = test::normal(shape.n, shape.d, 5, 0, scale);
+        Floats c = test::normal(shape.k, shape.d, 6, 0, scale);
+        const Problem problem(shape, bf16, Metric::l2, std::move(x), std::move(c));
+        if (!runs(problem)) {
+            GTEST_SKIP() << "not on this device";
+        }
+        compare(problem, run(problem, GetParam()));
+    }
+}
+
+/// All scores are negative here, and far from 0.
+TEST_P(AssignKernels, FarCentroids) {
+    const Case shape{1000, 300, 128};
+    const Problem problem(
+            shape,
+            false,
+            Metric::l2,
+            test::normal(shape.n, shape.d, 7, -3),
+            test::normal(shape.k, shape.d, 8, 5));
+    if (!runs(problem)) {
+        GTEST_SKIP() << "not on this device";
+    }
+    const Answer answer = run(problem, GetParam());
+    EXPECT_LT(*std::max_element(answer.best.begin(), answer.best.end()), 0);
+    compare(problem, answer);
+}
+
+/// Large enough that every block goes around its rings many times; three runs give the same bits.
+TEST_P(AssignKernels, LargeAndReproducible) {
+    for (const int64_t d : {32, 64, 96, 128, 256}) {
+        const Case shape{131072, 700, d};
+        const Problem problem(
+                shape,
+                false,
+                Metric::l2,
+                test::normal(shape.n, d, 9),
+                test::normal(shape.k, d, 10));
+        if (!runs(problem)) {
+            GTEST_SKIP() << "not on this device";
+        }
+        const Answer first = run(problem, GetParam());
+        EXPECT_LE(compare(problem, first), 20);
+        for (int repeat = 0; repeat < 2; repeat++) {
+            const Answer again = run(problem, GetParam());
+            EXPECT_EQ(again.ids, first.ids) << "d=" << d;
+            EXPECT_EQ(again.best, first.best) << "d=" << d;
+            EXPECT_EQ(again.second, first.second) << "d=" << d;
+        }
+    }
+}
+
+struct AssignBadInput : GpuTest {};
+
+TEST_F(AssignBadInput, IsNamed) {
+    const Case shape{10, 5, 16};
+    const Problem problem(
+            shape, false, Metric::l2, test::normal(10, 16, 1), test::normal(5, 16, 2));
+    const auto* centroids = static_cast<const float*>(problem.device_centroids.get());
+    const auto prepare = [&](int64_t batch, int64_t k, int64_t d) {
+        return prepare_centroids(centroids, batch, k, d, false, Metric::l2, nullptr);
+    };
+    const auto expect = [](const std::function<void()>& call, const std::string& text) {
+        try {
+            call();
+            ADD_FAILURE() << "accepted; expected " << text;
+        } catch (const InvalidArgument& error) {
+            EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+        }
+    };
+    expect([&] { prepare(1, 0, 16); }, "k=0");
+    expect([&] { prepare(1, 5, 0); }, "d=0");
+    expect([&] { prepare(0, 5, 16); }, "batch=0");
+    const CentroidTable table = prepare(1, 5, 16);
+    const test::Output<float> best(10);
+    const test::Output<int32_t> ids(10);
+    const AssignOutput output{best.get(), nullptr, ids.get()};
+    TensorRows rows = problem.rows;
+    rows.columns = 15;
+    expect([&] { assign(rows, table, output, nullptr); }, "points.columns=15");
+    rows = problem.rows;
+    rows.batch = 2;
+    expect([&] { assign(rows, table, output, nullptr); }, "points.batch=2");
+    rows = problem.rows;
+    rows.rows = int64_t{1} << 31;
+    expect([&] { assign(rows, table, output, nullptr); }, "points.rows=2147483648");
+    expect([&] { assign(problem.rows, table, {}, nullptr); }, "output.best");
+}
+
+} // namespace
+} // namespace faiss_flash::cuda

@@ -29,6 +29,10 @@ const DeviceInfo& device_info() {
         info.minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
         info.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
         info.l2_bytes = attribute(cudaDevAttrL2CacheSize, device);
+        info.clock = 1e3 * attribute(cudaDevAttrClockRate, device);
+        constexpr double kTransfersAClock = 2;
+        info.bandwidth = kTransfersAClock * 1e3 * attribute(cudaDevAttrMemoryClockRate, device) *
+                         attribute(cudaDevAttrGlobalMemoryBusWidth, device) / 8;
         info.multiprocessors = attribute(cudaDevAttrMultiProcessorCount, device);
     }
     return info;

@@ -10,6 +10,11 @@ struct DeviceInfo {
     int multiprocessors = 0;
     int shared_bytes = 0; ///< a block's limit
     int l2_bytes = 0;
+    double clock = 0;     ///< multiprocessors' highest, in Hz
+    double bandwidth = 0; ///< device memory's, by its clock and width, in bytes a second
+
+    /// sm_90a code runs on compute capability 9.0 and nothing else.
+    bool runs_sm90a() const { return major == 9 && minor == 0; }
 };
 
 /// Of the current device; read once a device.

@@ -1,4 +1,4 @@
-/// Both assignment kernels against exact scores in float64.
+/// Every assignment kernel against exact scores in float64.
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/device_info.h>
 
@@ -76,7 +76,7 @@ struct Answer {
     std::vector<int32_t> ids;
 };
 
-Answer run(const Problem& problem, AssignKernel kernel, bool want_second = true) {
+Answer run(const Problem& problem, const AssignPlan& plan, bool want_second = true) {
     const auto count = static_cast<size_t>(problem.shape.batch * problem.shape.n);
     const test::Output<float> best(count);
     const test::Output<float> second(count);
@@ -93,11 +93,33 @@ Answer run(const Problem& problem, AssignKernel kernel, bool want_second = true)
     output.best = best.get();
     output.second = want_second ? second.get() : nullptr;
     output.ids = ids.get();
-    assign(problem.rows, table, output, nullptr, kernel);
+    assign(problem.rows, table, output, nullptr, plan);
     check(cudaDeviceSynchronize(), "assign");
     EXPECT_TRUE(best.margin_is_untouched() && ids.margin_is_untouched());
     EXPECT_TRUE(second.margin_is_untouched());
     return {best.read(), second.read(), ids.read()};
+}
+
+/// The plans of a shape, for each kernel the one without splits and the one with the most.
+std::vector<AssignPlan> plans_of(const Problem& problem) {
+    const Case& shape = problem.shape;
+    std::vector<AssignPlan> plans;
+    for (const AssignPlan& plan : assign_plans(
+                 {shape.batch, shape.n, shape.k, shape.d, true, alignment_of(problem.rows)},
+                 device_info())) {
+        if (plan.splits > 1 && plans.back().splits > 1) {
+            plans.back() = plan;
+        } else {
+            plans.push_back(plan);
+        }
+    }
+    return plans;
+}
+
+std::string name_of(const AssignPlan& plan) {
+    static const char* const names[] = {"narrow", "resident", "streamed", "onchip", "generic"};
+    return names[static_cast<int>(plan.kernel)] + std::to_string(plan.cluster_blocks) + "_splits" +
+           std::to_string(plan.splits);
 }
 
 /// Compares with float64; the difference allowed is what float32 sums of d products may be off by.
@@ -176,15 +198,12 @@ TEST_P(Assign, EqualsFloat64) {
                     metric,
                     test::normal(tested.batch * tested.n, tested.d, 1),
                     test::normal(tested.batch * tested.k, tested.d, 2));
-            for (const AssignKernel kernel : {AssignKernel::sm90, AssignKernel::generic}) {
-                if (!can_assign(kernel, problem.rows)) {
-                    continue;
-                }
-                SCOPED_TRACE(kernel == AssignKernel::sm90 ? "sm90" : "generic");
-                const Answer answer = run(problem, kernel);
+            for (const AssignPlan& plan : plans_of(problem)) {
+                SCOPED_TRACE(name_of(plan));
+                const Answer answer = run(problem, plan);
                 const int64_t differing = compare(problem, answer);
                 EXPECT_LE(differing, 1 + tested.n * tested.batch / 1000) << "near-ties only";
-                const Answer without = run(problem, kernel, false);
+                const Answer without = run(problem, plan, false);
                 EXPECT_EQ(without.ids, answer.ids);
                 EXPECT_EQ(without.best, answer.best);
             }
@@ -242,21 +261,38 @@ INSTANTIATE_TEST_SUITE_P(
                 Case{300, 200, 120, 2, 8}),
         [](const auto& tested) { return "case" + std::to_string(tested.index); });
 
-struct AssignKernels : testing::TestWithParam<AssignKernel> {
+struct AssignKernels : testing::TestWithParam<AssignPlan> {
     void SetUp() override {
         if (device_count() == 0) {
             GTEST_SKIP() << "no CUDA device";
         }
     }
     /// False where this device has no such kernel.
-    bool runs(const Problem& problem) const { return can_assign(GetParam(), problem.rows); }
+    bool runs(const Problem& problem) const {
+        for (const AssignPlan& plan : plans_of(problem)) {
+            if (plan.kernel == GetParam().kernel) {
+                return true;
+            }
+        }
+        return false;
+    }
 };
 
 INSTANTIATE_TEST_SUITE_P(
         Kernels,
         AssignKernels,
-        testing::Values(AssignKernel::sm90, AssignKernel::generic),
-        [](const auto& tested) { return tested.param == AssignKernel::sm90 ? "sm90" : "generic"; });
+        testing::Values(
+                AssignPlan{AssignKernel::narrow, 1, 1},
+                AssignPlan{AssignKernel::narrow, 1, 2},
+                AssignPlan{AssignKernel::resident, 1, 1},
+                AssignPlan{AssignKernel::resident, 1, 2},
+                AssignPlan{AssignKernel::streamed, 1, 1},
+                AssignPlan{AssignKernel::streamed, 2, 1},
+                AssignPlan{AssignKernel::streamed, 2, 2},
+                AssignPlan{AssignKernel::onchip, 1, 1},
+                AssignPlan{AssignKernel::generic, 1, 1},
+                AssignPlan{AssignKernel::generic, 1, 2}),
+        [](const auto& tested) { return name_of(tested.param); });
 
 /// Every centroid several times, in other tiles, halves of tiles, groups and lanes.
 TEST_P(AssignKernels, TiesGoToTheLowestId) {
@@ -272,7 +308,7 @@ TEST_P(AssignKernels, TiesGoToTheLowestId) {
         }
         const Problem problem(shape, false, Metric::l2, test::normal(shape.n, d, 4), centroids);
         if (!runs(problem)) {
-            GTEST_SKIP() << "not on this device";
+            continue; // not this d, or not on this device
         }
         const Answer answer = run(problem, GetParam());
         for (size_t i = 0; i < answer.ids.size(); i++) {
@@ -316,8 +352,8 @@ TEST_P(AssignKernels, FarCentroids) {
 
 /// Large enough that every block goes around its rings many times; three runs give the same bits.
 TEST_P(AssignKernels, LargeAndReproducible) {
-    for (const int64_t d : {32, 64, 96, 128, 256}) {
-        const Case shape{131072, 700, d};
+    for (const int64_t d : {8, 32, 64, 96, 128, 256}) {
+        const Case shape{40000, 700, d};
         const Problem problem(
                 shape,
                 false,
@@ -325,10 +361,10 @@ TEST_P(AssignKernels, LargeAndReproducible) {
                 test::normal(shape.n, d, 9),
                 test::normal(shape.k, d, 10));
         if (!runs(problem)) {
-            GTEST_SKIP() << "not on this device";
+            continue; // not this d, or not on this device
         }
         const Answer first = run(problem, GetParam());
-        EXPECT_LE(compare(problem, first), 20);
+        EXPECT_LE(compare(problem, first), 40);
         for (int repeat = 0; repeat < 2; repeat++) {
             const Answer again = run(problem, GetParam());
             EXPECT_EQ(again.ids, first.ids) << "d=" << d;

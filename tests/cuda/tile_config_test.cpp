@@ -7,9 +7,18 @@ namespace faiss_flash::cuda {
 namespace {
 
 template <int kSteps>
-void check_tile() {
-    using Tile = Sm90Tile<kSteps>;
-    EXPECT_LE(Tile::kSharedBytes, Tile::kSharedLimit);
+void check_narrow() {
+    using Tile = NarrowTile<kSteps>;
+    EXPECT_LE(Tile::kSharedBytes, kSm90SharedLimit);
+    EXPECT_LE(Tile::kColumns, kMostFoldedColumns);
+    EXPECT_LE(
+            128 * (Tile::kProducerRegisters + Tile::kConsumers * Tile::kConsumerRegisters), 65536);
+}
+
+template <int kSteps>
+void check_resident() {
+    using Tile = ResidentTile<kSteps>;
+    EXPECT_LE(Tile::kSharedBytes, kSm90SharedLimit);
     EXPECT_EQ(Tile::kConsumers * Tile::kWarpgroupPoints, Tile::kPoints);
     EXPECT_GT(Tile::kStages, Tile::kSlices);
     EXPECT_LE(kSteps * Tile::kStepColumns, Tile::kSlices * Tile::kSliceColumns);
@@ -17,10 +26,22 @@ void check_tile() {
             128 * (Tile::kProducerRegisters + Tile::kConsumers * Tile::kConsumerRegisters), 65536);
 }
 
+template <int kBlocks>
+void check_streamed() {
+    using Tile = StreamedTile<kBlocks>;
+    EXPECT_LE(Tile::kSharedBytes, kSm90SharedLimit);
+    EXPECT_GE(Tile::kStages, 3);
+    EXPECT_EQ(Tile::kCentroids % kBlocks, 0);
+}
+
 TEST(TileConfig, FitsTheDevice) {
-#define FAISS_FLASH_STEPS(steps) check_tile<steps>();
+#define FAISS_FLASH_NARROW(steps) check_narrow<steps>();
+#define FAISS_FLASH_RESIDENT(steps) check_resident<steps>();
+#define FAISS_FLASH_STREAMED(blocks) check_streamed<blocks>();
 #include <faiss_flash/cuda/assign/sm90/instances.def>
-#undef FAISS_FLASH_STEPS
+#undef FAISS_FLASH_NARROW
+#undef FAISS_FLASH_RESIDENT
+#undef FAISS_FLASH_STREAMED
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 /// values, summed in float32 by the tensor cores. Nothing here waits for the device.
 #pragma once
 
+#include <faiss_flash/cuda/assign/plan.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/tensor_map.h>
 #include <faiss_flash/kmeans.h>
@@ -14,16 +15,20 @@
 namespace faiss_flash::cuda {
 
 /// Centroids as the kernels read them: in the points' type, rows padded with zeros to 16 bytes, and
-/// the bias of each. Takes K (2 d + 4) bytes a batch element, K rounded up to tiles of 128.
+/// the bias of each. Takes K (2 d + 4) bytes a batch element, K (2 d + 32)
+/// more for d <= 32.
 struct CentroidTable {
     int64_t batch = 0;
     int64_t k = 0;
     int64_t d = 0;
     bool bf16 = false;
+    Metric metric = Metric::l2;
     int64_t row_elements = 0; ///< d rounded up to 8
-    int64_t tiles = 0;
-    Buffer<uint16_t> rows; ///< [batch x k x row_elements]
-    Buffer<float> bias;    ///< [batch x tiles * 128], -inf from k on
+    int64_t padded_k = 0;     ///< k rounded up to the largest tile
+    Buffer<uint16_t> rows;    ///< [batch x k x row_elements]
+    Buffer<float> bias;       ///< [batch x padded_k], -inf from k on
+    Buffer<uint8_t> folded;   ///< d <= 32: rows and biases again, as sm90/folded_bias.cuh wants
+    Buffer<float> reach;      ///< [batch] length of the longest centroid; d <= 32
 };
 
 /// centroids: [batch x k x d] float32 on the device, packed; rounded to f16 or bf16. The biases are
@@ -44,23 +49,23 @@ struct AssignOutput {
     int32_t* ids = nullptr;  ///< of the highest score, ties to the lowest id
 };
 
-/// Which kernel assign() takes.
-enum class AssignKernel : uint8_t {
-    automatic, ///< sm90 where it can, else generic
-    sm90,      ///< Hopper; d <= 256, rows aligned to 16 bytes
-    generic,   ///< sm_80 and later, anything
-};
+AssignShape shape_of(
+        const TensorRows& points, const CentroidTable& centroids, const AssignOutput& output);
 
-/// True where this kernel can run on these points on the current device.
-bool can_assign(AssignKernel kernel, const TensorRows& points);
+/// points: [batch x n x d] on the device. Throws InvalidArgument where sizes do not fit the table,
+/// Error where a launch fails.
+void assign(
+        const TensorRows& points,
+        const CentroidTable& centroids,
+        const AssignOutput& output,
+        cudaStream_t stream);
 
-/// points: [batch x n x d] on the device. Throws InvalidArgument where sizes do not fit the table
-/// or the kernel cannot take the points, Error where a launch fails.
+/// The same by a plan of assign_plans().
 void assign(
         const TensorRows& points,
         const CentroidTable& centroids,
         const AssignOutput& output,
         cudaStream_t stream,
-        AssignKernel kernel = AssignKernel::automatic);
+        const AssignPlan& plan);
 
 } // namespace faiss_flash::cuda

@@ -1,6 +1,9 @@
 /// Rounds centroids to the points' type and computes their biases: one warp a centroid, one pass
 /// over K d 4 bytes, K d 2 written.
 #include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/assign/tile_config.h>
+#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/assign/sm90/folded_bias.cuh>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -12,13 +15,16 @@ namespace faiss_flash::cuda {
 
 namespace {
 
-constexpr int kTile = 128;
+constexpr int kLargestTile = StreamedTile<1>::kCentroids; // what K is padded to
 
 template <class Element>
 __global__ void prepare_kernel(
         const float* centroids,
         uint16_t* rows,
         float* bias,
+        uint8_t* folded,
+        int folded_steps,
+        float* reach,
         int64_t k,
         int64_t padded_k,
         int d,
@@ -44,9 +50,30 @@ __global__ void prepare_kernel(
     for (int distance = 16; distance; distance /= 2) {
         norm += __shfl_xor_sync(~0u, norm, distance);
     }
+    const float value = row < k ? (l2 ? static_cast<float>(-0.5 * norm) : 0.0f) : -INFINITY;
     if (lane == 0) {
-        const float value = l2 ? static_cast<float>(-0.5 * norm) : 0.0f;
-        bias[batch * padded_k + row] = row < k ? value : -INFINITY;
+        bias[batch * padded_k + row] = value;
+    }
+    if (folded) {
+        const int64_t tile = (batch * padded_k + row) / kFoldedRows;
+        uint8_t* to = folded + tile * folded_tile_bytes(folded_steps);
+        const int tile_row = static_cast<int>(row % kFoldedRows);
+        for (int j = lane; j < 16 * folded_steps; j += 32) {
+            const float x = row < k && j < d ? centroids[(batch * k + row) * d + j] : 0.0f;
+            reinterpret_cast<Element*>(to + folded_offset(tile_row, j / 8))[j % 8] =
+                    static_cast<Element>(x);
+        }
+        if (lane < kBiasChunks) {
+            const int chunk = 2 * folded_steps + lane;
+            *reinterpret_cast<float4*>(to + folded_offset(tile_row, chunk)) =
+                    lane == 0 ? folded_bias(-value) : float4{};
+        }
+        if (lane == 0) {
+            // Lengths are >= 0 and order as their bits do: the maximum does not depend on the
+            // order.
+            const float length = static_cast<float>(sqrt(norm));
+            atomicMax(reinterpret_cast<int*>(reach + batch), __float_as_int(length));
+        }
     }
 }
 
@@ -71,27 +98,41 @@ CentroidTable prepare_centroids(
     constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
     constexpr int64_t kMaxGridRows = 65535;
     require_range("batch", batch, 1, kMaxGridRows);
-    require_range("k", k, 1, kMaxInt - kTile);
+    require_range("k", k, 1, kMaxInt - kLargestTile);
     require_range("d", d, 1, int64_t{1} << 24);
     CentroidTable table;
     table.batch = batch;
     table.k = k;
     table.d = d;
     table.bf16 = bf16;
+    table.metric = metric;
     table.row_elements = (d + 7) / 8 * 8;
-    table.tiles = (k + kTile - 1) / kTile;
-    const int64_t padded = table.tiles * kTile;
+    table.padded_k = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
+    const auto padded = static_cast<size_t>(batch * table.padded_k);
     table.rows = Buffer<uint16_t>(static_cast<size_t>(batch * k * table.row_elements), stream);
-    table.bias = Buffer<float>(static_cast<size_t>(batch * padded), stream);
+    table.bias = Buffer<float>(padded, stream);
+    int folded_steps = 0;
+    if (d <= kMostFoldedColumns) {
+        folded_steps = static_cast<int>((d + 15) / 16);
+        const size_t tiles = padded / kFoldedRows;
+        table.folded = Buffer<uint8_t>(
+                tiles * static_cast<size_t>(folded_tile_bytes(folded_steps)), stream);
+        table.reach = Buffer<float>(static_cast<size_t>(batch), stream);
+        check(cudaMemsetAsync(table.reach.get(), 0, static_cast<size_t>(batch) * 4, stream),
+              "clearing the reach");
+    }
     constexpr int kWarps = 4;
-    const dim3 grid(static_cast<unsigned>(padded / kWarps), static_cast<unsigned>(batch));
+    const dim3 grid(static_cast<unsigned>(table.padded_k / kWarps), static_cast<unsigned>(batch));
     const auto kernel = bf16 ? prepare_kernel<__nv_bfloat16> : prepare_kernel<__half>;
     kernel<<<grid, 32 * kWarps, 0, stream>>>(
             centroids,
             table.rows.get(),
             table.bias.get(),
+            table.folded.get(),
+            folded_steps,
+            table.reach.get(),
             k,
-            padded,
+            table.padded_k,
             static_cast<int>(d),
             static_cast<int>(table.row_elements),
             metric == Metric::l2);

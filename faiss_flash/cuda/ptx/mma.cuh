@@ -38,6 +38,43 @@ __device__ inline void mma_16x8x16(float* acc, const uint32_t (&a)[4], uint32_t 
     }
 }
 
+/// acc = start + a . b^T.
+template <class Element>
+__device__ inline void mma_16x8x16(
+        float* acc, const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const float4& start) {
+    if constexpr (std::is_same_v<Element, __half>) {
+        asm volatile(
+                "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+                "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                : "=f"(acc[0]), "=f"(acc[1]), "=f"(acc[2]), "=f"(acc[3])
+                : "r"(a[0]),
+                  "r"(a[1]),
+                  "r"(a[2]),
+                  "r"(a[3]),
+                  "r"(b0),
+                  "r"(b1),
+                  "f"(start.x),
+                  "f"(start.y),
+                  "f"(start.z),
+                  "f"(start.w));
+    } else {
+        asm volatile(
+                "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                : "=f"(acc[0]), "=f"(acc[1]), "=f"(acc[2]), "=f"(acc[3])
+                : "r"(a[0]),
+                  "r"(a[1]),
+                  "r"(a[2]),
+                  "r"(a[3]),
+                  "r"(b0),
+                  "r"(b1),
+                  "f"(start.x),
+                  "f"(start.y),
+                  "f"(start.z),
+                  "f"(start.w));
+    }
+}
+
 /// 16 bytes from global to shared memory, `bytes` of them read and the others zero.
 __device__ inline void copy_16(void* destination, const void* source, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(destination)),

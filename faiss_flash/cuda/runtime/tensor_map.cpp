@@ -13,7 +13,20 @@ namespace {
 constexpr int64_t kAlignment = 16;
 constexpr int64_t kMaxStride = int64_t{1} << 40;
 constexpr int64_t kMaxExtent = int64_t{1} << 32;
-constexpr int kBoxColumns = 64; // 128 bytes, the width of the swizzle
+
+/// Rows of a box are as wide as the swizzle.
+CUtensorMapSwizzle swizzle_of(int box_columns) {
+    switch (box_columns) {
+        case 16:
+            return CU_TENSOR_MAP_SWIZZLE_32B;
+        case 32:
+            return CU_TENSOR_MAP_SWIZZLE_64B;
+        case 64:
+            return CU_TENSOR_MAP_SWIZZLE_128B;
+        default:
+            throw Error("box_columns=" + std::to_string(box_columns) + " must be 16, 32 or 64");
+    }
+}
 
 /// Looked up at run time: nothing links the driver's library.
 PFN_cuTensorMapEncodeTiled_v12000 encode_function() {
@@ -30,14 +43,19 @@ PFN_cuTensorMapEncodeTiled_v12000 encode_function() {
 
 } // namespace
 
-bool can_map(const TensorRows& rows) {
-    return reinterpret_cast<uintptr_t>(rows.data) % kAlignment == 0 &&
-           rows.row_bytes % kAlignment == 0 && rows.batch_bytes % kAlignment == 0 &&
-           rows.row_bytes < kMaxStride && rows.batch_bytes < kMaxStride && rows.rows < kMaxExtent &&
-           rows.batch < kMaxExtent;
+int alignment_of(const TensorRows& rows) {
+    const auto bits = reinterpret_cast<uintptr_t>(rows.data) |
+                      static_cast<uintptr_t>(rows.row_bytes) |
+                      static_cast<uintptr_t>(rows.batch_bytes) | kAlignment;
+    return static_cast<int>(bits & (~bits + 1)); // the lowest bit that is set
 }
 
-CUtensorMap make_tensor_map(const TensorRows& rows, int box_rows) {
+bool can_map(const TensorRows& rows) {
+    return alignment_of(rows) == kAlignment && rows.row_bytes < kMaxStride &&
+           rows.batch_bytes < kMaxStride && rows.rows < kMaxExtent && rows.batch < kMaxExtent;
+}
+
+CUtensorMap make_tensor_map(const TensorRows& rows, int box_rows, int box_columns) {
     static const auto encode = encode_function();
     const cuuint64_t extents[] = {
             static_cast<cuuint64_t>(rows.columns),
@@ -46,7 +64,8 @@ CUtensorMap make_tensor_map(const TensorRows& rows, int box_rows) {
     const cuuint64_t strides[] = {
             static_cast<cuuint64_t>(rows.row_bytes),
             static_cast<cuuint64_t>(std::max(rows.batch_bytes, rows.row_bytes))};
-    const cuuint32_t box[] = {kBoxColumns, static_cast<cuuint32_t>(box_rows), 1};
+    const cuuint32_t box[] = {
+            static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows), 1};
     const cuuint32_t element_strides[] = {1, 1, 1};
     CUtensorMap map;
     const CUresult status =
@@ -59,7 +78,7 @@ CUtensorMap make_tensor_map(const TensorRows& rows, int box_rows) {
                    box,
                    element_strides,
                    CU_TENSOR_MAP_INTERLEAVE_NONE,
-                   CU_TENSOR_MAP_SWIZZLE_128B,
+                   swizzle_of(box_columns),
                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                    CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     if (status != CUDA_SUCCESS) {

@@ -17,10 +17,14 @@ struct TensorRows {
     int64_t batch_bytes; ///< from batch element to the next; a multiple of 16
 };
 
+/// Bytes that every row's start is a multiple of, at most 16.
+int alignment_of(const TensorRows& rows);
+
 /// True where a tensor map can describe the rows as they lie.
 bool can_map(const TensorRows& rows);
 
-/// Boxes of 64 columns x box_rows rows, 128-byte swizzled, zeros outside the tensor.
-CUtensorMap make_tensor_map(const TensorRows& rows, int box_rows);
+/// Boxes of box_rows rows x box_columns (16, 32 or 64) columns, swizzled over the row's width,
+/// zeros outside the tensor.
+CUtensorMap make_tensor_map(const TensorRows& rows, int box_rows, int box_columns);
 
 } // namespace faiss_flash::cuda

@@ -14,6 +14,7 @@
 /// 4. After the last tile the two halves of the columns are merged and written.
 #pragma once
 
+#include <faiss_flash/cuda/assign/tile_config.h>
 #include <faiss_flash/cuda/assign/searched_best.cuh>
 #include <faiss_flash/cuda/ptx/mma.cuh>
 
@@ -26,20 +27,23 @@ struct Arguments {
     int64_t point_row_bytes, point_batch_bytes;
     const uint8_t* centroids; ///< rows of row_elements, zero padded
     int64_t centroid_row_bytes, centroid_batch_bytes;
-    const float* bias; ///< [batch x tiles * 128], -inf from k on
-    float* best;       ///< [batch x n]
-    float* second;     ///< [batch x n]; null = not wanted
-    int32_t* ids;      ///< [batch x n]
+    const float* bias;  ///< [batch x bias_batch], -inf from k on
+    int64_t bias_batch; ///< at least tiles * 128
+    float* best;        ///< [splits x batch x n]
+    float* second;      ///< [splits x batch x n]; null = not wanted
+    int32_t* ids;       ///< [splits x batch x n]
     int32_t n, k, d;
-    int32_t tiles; ///< centroid tiles
-    bool aligned;  ///< point rows and d are multiples of 16 bytes
+    int32_t tiles;           ///< centroid tiles
+    int32_t tiles_per_split; ///< that a block goes over
+    bool aligned;            ///< point rows and d are multiples of 16 bytes
 };
 
-constexpr int kTile = 128;
-constexpr int kSlice = 32;
+constexpr int kTile = GenericTile::kPoints;
+static_assert(kTile == GenericTile::kCentroids, "load_slice() takes either");
+constexpr int kSlice = GenericTile::kSliceColumns;
 constexpr int kPitch = kSlice + 8; // in elements: rows 80 bytes apart, ldmatrix without conflicts
-constexpr int kStages = 3;
-constexpr int kThreads = 256;
+constexpr int kStages = GenericTile::kStages;
+constexpr int kThreads = GenericTile::kThreads;
 
 struct Shared {
     uint16_t points[kStages][kTile][kPitch];
@@ -123,7 +127,8 @@ __device__ inline void start_scores(float (&acc)[2][32], const float* bias) {
 }
 
 template <class Element>
-__global__ void __launch_bounds__(kThreads, 2) assign_kernel(const Arguments arguments) {
+__global__ void __launch_bounds__(kThreads, GenericTile::kBlocks)
+        assign_kernel(const Arguments arguments) {
     extern __shared__ __align__(16) uint8_t raw[];
     Shared& shared = *reinterpret_cast<Shared*>(raw);
     const int warp = static_cast<int>(threadIdx.x) / 32;
@@ -132,19 +137,16 @@ __global__ void __launch_bounds__(kThreads, 2) assign_kernel(const Arguments arg
     const int first_column = warp % 2 * 64;
     const int batch = blockIdx.y;
     const int first_point = static_cast<int>(blockIdx.x) * kTile;
-    const uint8_t* points = arguments.points + batch * arguments.point_batch_bytes;
-    const uint8_t* centroids = arguments.centroids + batch * arguments.centroid_batch_bytes;
-    const float* bias = arguments.bias + int64_t{batch} * arguments.tiles * kTile;
-    const int slices = (arguments.d + kSlice - 1) / kSlice;
+    const int first_tile = static_cast<int>(blockIdx.z) * arguments.tiles_per_split;
+    const int end_tile = min(first_tile + arguments.tiles_per_split, arguments.tiles);
 
-    int load_tile = 0;
+    int load_tile = first_tile;
     int load_column = 0;
-    int load_stage = 0;
-    const auto load_next = [&] {
-        if (load_tile < arguments.tiles) {
+    const auto load_next = [&](int stage) {
+        if (load_tile < end_tile) {
             load_slice(
-                    shared.points[load_stage],
-                    points,
+                    shared.points[stage],
+                    arguments.points + batch * arguments.point_batch_bytes,
                     arguments.point_row_bytes,
                     first_point,
                     arguments.n,
@@ -152,15 +154,14 @@ __global__ void __launch_bounds__(kThreads, 2) assign_kernel(const Arguments arg
                     arguments.d,
                     arguments.aligned);
             load_slice(
-                    shared.centroids[load_stage],
-                    centroids,
+                    shared.centroids[stage],
+                    arguments.centroids + batch * arguments.centroid_batch_bytes,
                     arguments.centroid_row_bytes,
                     load_tile * kTile,
                     arguments.k,
                     load_column,
                     arguments.d,
                     true);
-            load_stage = load_stage + 1 == kStages ? 0 : load_stage + 1;
             load_column += kSlice;
             if (load_column >= arguments.d) {
                 load_column = 0;
@@ -174,15 +175,16 @@ __global__ void __launch_bounds__(kThreads, 2) assign_kernel(const Arguments arg
     rows.reset();
     float acc[2][32];
     for (int i = 0; i < kStages - 1; i++) {
-        load_next();
+        load_next(i);
     }
     int stage = 0;
-    for (int tile = 0; tile < arguments.tiles; tile++) {
+    for (int tile = first_tile; tile < end_tile; tile++) {
+        const float* bias = arguments.bias + batch * arguments.bias_batch;
         start_scores(acc, bias + tile * kTile + first_column + 2 * (lane % 4));
-        for (int s = 0; s < slices; s++) {
+        for (int column = 0; column < arguments.d; column += kSlice) {
             ptx::copy_wait<kStages - 2>();
             __syncthreads();
-            load_next();
+            load_next(stage == 0 ? kStages - 1 : stage - 1); // the one just used up
             multiply<Element>(
                     acc, shared.points[stage], shared.centroids[stage], first_row, first_column);
             stage = stage + 1 == kStages ? 0 : stage + 1;
@@ -206,7 +208,8 @@ __global__ void __launch_bounds__(kThreads, 2) assign_kernel(const Arguments arg
 #pragma unroll
         for (int r = 0; r < 4; r++) {
             const int row = row_of(r);
-            const int64_t at = int64_t{batch} * arguments.n + first_point + row;
+            const int64_t at =
+                    (int64_t{blockIdx.z} * gridDim.y + batch) * arguments.n + first_point + row;
             if (first_point + row < arguments.n) {
                 const float other = shared.best[row];
                 // Equal scores: the lower id, which may be in the right half of an earlier tile.

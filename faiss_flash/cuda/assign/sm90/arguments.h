@@ -1,4 +1,4 @@
-/// What the Hopper kernel is launched with.
+/// What the Hopper kernels are launched with.
 #pragma once
 
 #include <cuda.h>
@@ -8,16 +8,24 @@
 namespace faiss_flash::cuda::sm90 {
 
 struct Arguments {
-    CUtensorMap points;    ///< [batch x n x d], box 64 x 128 x 1
-    CUtensorMap centroids; ///< [batch x k x d], box 64 x 128 x 1
-    const float* bias;     ///< [batch x tiles * 128], -inf from k on
-    float* best;           ///< [batch x n] highest score
-    float* second;         ///< [batch x n] second highest; read only where kSecond
-    int32_t* ids;          ///< [batch x n]
+    CUtensorMap points;    ///< [batch x n x d]
+    CUtensorMap centroids; ///< [batch x k x d]
+    const float* bias;     ///< [batch x bias_batch], -inf from k on
+    int64_t bias_batch;
+    const uint8_t* folded; ///< centroids and biases of d <= 32: folded_bias.cuh
+    const float* reach;    ///< [batch] longest centroid; with folded biases
+    bool l2;               ///< with folded biases
+    float* best;           ///< [splits x batch x n] highest score
+    float* second;         ///< [splits x batch x n] second highest; read only where kSecond
+    int32_t* ids;          ///< [splits x batch x n]
     int32_t n;
-    int32_t tiles;       ///< centroid tiles
-    int32_t point_tiles; ///< of one problem
-    int32_t work;        ///< point_tiles * batch
+    int32_t d;
+    int32_t batch;
+    int32_t point_tiles;     ///< of one problem, in clusters' points
+    int32_t tiles;           ///< centroid tiles
+    int32_t tiles_per_split; ///< centroid tiles that one piece of work goes over
+    int32_t splits;
+    int32_t work; ///< batch * point_tiles * splits pieces
 };
 
 } // namespace faiss_flash::cuda::sm90

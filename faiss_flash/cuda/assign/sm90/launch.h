@@ -1,25 +1,36 @@
-/// The compiled variants of the Hopper kernel.
+/// The compiled variants of the Hopper kernels, and their launch.
 #pragma once
 
-#include <cuda_runtime_api.h>
+#include <faiss_flash/cuda/assign/assign.h>
 
 #include <cstdint>
 
 namespace faiss_flash::cuda::sm90 {
 
-struct Arguments;
-
 struct Variant {
-    int steps; ///< columns by 16
-    bool bf16;
+    AssignKernel kernel;
+    int columns; ///< that it can take; 0 = any
+    int cluster_blocks;
     bool second;
     int threads;
     int shared_bytes;
-    int warpgroup_points; ///< rows of the points' box
-    const void* kernel;
+    int points;    ///< of a cluster at a time
+    int centroids; ///< of a tile
+    int slice_columns;
+    int point_box; ///< rows of a copy
+    int centroid_box;
+    const void* function;
 };
 
-/// The variant with the fewest steps that holds d columns; null where there is none.
-const Variant* find_variant(int64_t d, bool bf16, bool second);
+/// The variant of the plan's kernel with the fewest columns that holds d; null where there is none.
+const Variant* find_variant(const AssignPlan& plan, int64_t d, bool bf16, bool second);
+
+/// Throws InvalidArgument where no variant can run these points.
+void launch(
+        const TensorRows& points,
+        const CentroidTable& table,
+        const AssignOutput& output,
+        cudaStream_t stream,
+        const AssignPlan& plan);
 
 } // namespace faiss_flash::cuda::sm90

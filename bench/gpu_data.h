@@ -1,0 +1,113 @@
+/// Data and timing for the device's benchmarks.
+#pragma once
+
+#include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/runtime/check.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace faiss_flash::bench {
+
+/// Seconds on the device between start() and stop().
+class Events {
+   public:
+    explicit Events(cudaStream_t stream = nullptr) : stream_(stream) {
+        cuda::check(cudaEventCreate(&start_), "creating an event");
+        cuda::check(cudaEventCreate(&stop_), "creating an event");
+    }
+    Events(const Events&) = delete;
+    Events& operator=(const Events&) = delete;
+    ~Events() {
+        cudaEventDestroy(start_);
+        cudaEventDestroy(stop_);
+    }
+    void start() { cuda::check(cudaEventRecord(start_, stream_), "recording an event"); }
+    double stop() {
+        float milliseconds = 0;
+        cuda::check(cudaEventRecord(stop_, stream_), "recording an event");
+        cuda::check(cudaEventSynchronize(stop_), "waiting for the device");
+        cuda::check(cudaEventElapsedTime(&milliseconds, start_, stop_), "reading an event");
+        return milliseconds * 1e-3;
+    }
+
+   private:
+    cudaStream_t stream_;
+    cudaEvent_t start_, stop_;
+};
+
+/// Normal values as f16, made on the host once and repeated: the device must not see zeros.
+inline cuda::Buffer<uint16_t> normal_halves(int64_t count) {
+    constexpr int64_t kPeriod = (int64_t{1} << 22) - 3; // odd: rows do not repeat within a tile
+    static const std::vector<uint16_t> values = [] {
+        std::vector<uint16_t> made(kPeriod);
+        std::mt19937 generator(1);
+        std::normal_distribution<float> distribution;
+        for (uint16_t& value : made) {
+            const float x = distribution(generator);
+            // Cut to 11 significant bits by hand; no value here is subnormal or out of range.
+            uint32_t bits;
+            std::memcpy(&bits, &x, sizeof bits);
+            const uint32_t magnitude = std::max((bits & 0x7FFFFFFF) + 0x1000, 0x38800000u);
+            value = static_cast<uint16_t>((bits >> 16 & 0x8000) | ((magnitude - 0x38000000) >> 13));
+        }
+        return made;
+    }();
+    cuda::Buffer<uint16_t> device(static_cast<size_t>(count), nullptr);
+    for (int64_t at = 0; at < count; at += kPeriod) {
+        const auto bytes = static_cast<size_t>(std::min(kPeriod, count - at)) * 2;
+        cuda::check(
+                cudaMemcpy(device.get() + at, values.data(), bytes, cudaMemcpyHostToDevice),
+                "copying points");
+    }
+    return device;
+}
+
+inline cuda::Buffer<float> normal_floats(int64_t count) {
+    std::vector<float> values(static_cast<size_t>(count));
+    std::mt19937 generator(2);
+    std::normal_distribution<float> distribution;
+    std::generate(values.begin(), values.end(), [&] { return distribution(generator); });
+    cuda::Buffer<float> device(values.size(), nullptr);
+    cuda::check(
+            cudaMemcpy(device.get(), values.data(), values.size() * 4, cudaMemcpyHostToDevice),
+            "copying centroids");
+    return device;
+}
+
+/// f16 points, prepared centroids and room for the results.
+class AssignProblem {
+   public:
+    AssignProblem(int64_t batch, int64_t n, int64_t k, int64_t d)
+        : points_(normal_halves(batch * n * d)),
+          table_(cuda::prepare_centroids(
+                  normal_floats(batch * k * d).get(), batch, k, d, false, Metric::l2, nullptr)),
+          best_(static_cast<size_t>(batch * n), nullptr),
+          second_(static_cast<size_t>(batch * n), nullptr),
+          ids_(static_cast<size_t>(batch * n), nullptr) {
+        rows_.data = points_.get();
+        rows_.bf16 = false;
+        rows_.columns = d;
+        rows_.rows = n;
+        rows_.batch = batch;
+        rows_.row_bytes = 2 * d;
+        rows_.batch_bytes = rows_.row_bytes * n;
+    }
+    const cuda::TensorRows& rows() const { return rows_; }
+    const cuda::CentroidTable& table() const { return table_; }
+    cuda::AssignOutput output(bool second) const {
+        return {best_.get(), second ? second_.get() : nullptr, ids_.get()};
+    }
+
+   private:
+    cuda::Buffer<uint16_t> points_;
+    cuda::CentroidTable table_;
+    cuda::Buffer<float> best_, second_;
+    cuda::Buffer<int32_t> ids_;
+    cuda::TensorRows rows_;
+};
+
+} // namespace faiss_flash::bench

@@ -1,0 +1,116 @@
+/// How far the cost model's plans are from the best ones: every plan of a grid of shapes, timed.
+/// Lines "B n k d second kernel cluster splits ms expected_ms chosen", then a summary.
+#include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/runtime/check.h>
+
+#include <gpu_data.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <vector>
+
+namespace {
+
+using namespace faiss_flash;
+
+constexpr int64_t kColumns[] = {8, 16, 32, 64, 96, 128, 192, 256, 320, 512, 768, 1024};
+
+/// Points and centroids for each d: one batch element, many, few points, few centroids.
+constexpr cuda::AssignShape kGrid[] = {
+        {1, 1 << 18, 4096, 0, false, 16},
+        {1, 100000, 1000, 0, true, 16},
+        {1, 4096, 16384, 0, true, 16},
+        {1, 37, 50000, 0, false, 16},
+        {16, 8192, 256, 0, false, 16},
+};
+
+/// Of one call among many that are replayed as a graph: what the device takes, not what the host
+/// takes to ask for it.
+double milliseconds(
+        const bench::AssignProblem& problem,
+        const cuda::AssignOutput& output,
+        const cuda::AssignPlan& plan,
+        cudaStream_t stream) {
+    constexpr int kCalls = 5;
+    constexpr int kRuns = 5;
+    cudaGraph_t graph{};
+    cudaGraphExec_t replay{};
+    cuda::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing");
+    for (int i = 0; i < kCalls; i++) {
+        cuda::assign(problem.rows(), problem.table(), output, stream, plan);
+    }
+    cuda::check(cudaStreamEndCapture(stream, &graph), "capturing");
+    cuda::check(cudaGraphInstantiate(&replay, graph, 0), "making a graph");
+    bench::Events events(stream);
+    std::vector<double> times;
+    for (int i = 0; i <= kRuns; i++) {
+        events.start();
+        cuda::check(cudaGraphLaunch(replay, stream), "launching a graph");
+        const double time = events.stop() * 1e3 / kCalls;
+        if (i > 0) {
+            times.push_back(time);
+        }
+    }
+    cudaGraphExecDestroy(replay);
+    cudaGraphDestroy(graph);
+    std::sort(times.begin(), times.end());
+    return times[kRuns / 2];
+}
+
+} // namespace
+
+int main() {
+    if (cuda::device_count() == 0) {
+        std::puts("no CUDA device");
+        return 1;
+    }
+    std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
+    static const char* const names[] = {"narrow", "resident", "streamed", "onchip", "generic"};
+    cudaStream_t stream{};
+    cuda::check(cudaStreamCreate(&stream), "creating a stream");
+    double log_sum = 0;
+    double worst = 1;
+    int count = 0;
+    for (const int64_t d : kColumns) {
+        for (cuda::AssignShape shape : kGrid) {
+            shape.d = d;
+            const bench::AssignProblem problem(shape.batch, shape.n, shape.k, d);
+            const cuda::AssignOutput output = problem.output(shape.second);
+            const cuda::AssignPlan choice = cuda::choose_plan(shape, cuda::device_info());
+            double best = HUGE_VAL;
+            double chosen = 0;
+            for (const cuda::AssignPlan& plan : cuda::assign_plans(shape, cuda::device_info())) {
+                const double time = milliseconds(problem, output, plan, stream);
+                const bool is_choice = plan.kernel == choice.kernel &&
+                                       plan.cluster_blocks == choice.cluster_blocks &&
+                                       plan.splits == choice.splits;
+                best = std::min(best, time);
+                chosen = is_choice ? time : chosen;
+                std::printf(
+                        "%ld %ld %ld %ld %d %s %d %d %.4f %.4f %d\n",
+                        shape.batch,
+                        shape.n,
+                        shape.k,
+                        d,
+                        shape.second,
+                        names[static_cast<int>(plan.kernel)],
+                        plan.cluster_blocks,
+                        plan.splits,
+                        time,
+                        cuda::expected_seconds(shape, plan, cuda::device_info()) * 1e3,
+                        is_choice);
+            }
+            log_sum += std::log(chosen / best);
+            worst = std::max(worst, chosen / best);
+            count++;
+        }
+    }
+    std::printf(
+            "%d shapes: chosen plan over the best, geometric mean %.4f, worst %.4f\n",
+            count,
+            std::exp(log_sum / count),
+            worst);
+    return 0;
+}

@@ -1,0 +1,15 @@
+/// Launch of the kernel for sm_80 and later.
+#pragma once
+
+#include <faiss_flash/cuda/assign/assign.h>
+
+namespace faiss_flash::cuda::sm80 {
+
+void launch(
+        const TensorRows& points,
+        const CentroidTable& table,
+        const AssignOutput& output,
+        cudaStream_t stream,
+        const AssignPlan& plan);
+
+} // namespace faiss_flash::cuda::sm80

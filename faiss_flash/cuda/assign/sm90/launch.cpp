@@ -1,0 +1,77 @@
+#include <faiss_flash/cuda/assign/sm90/arguments.h>
+#include <faiss_flash/cuda/assign/sm90/launch.h>
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/runtime/check.h>
+
+#include <algorithm>
+
+namespace faiss_flash::cuda::sm90 {
+
+const Variant* find_f16(const AssignPlan& plan, int64_t d, bool second);
+const Variant* find_bf16(const AssignPlan& plan, int64_t d, bool second);
+
+const Variant* find_variant(const AssignPlan& plan, int64_t d, bool bf16, bool second) {
+    return bf16 ? find_bf16(plan, d, second) : find_f16(plan, d, second);
+}
+
+void launch(
+        const TensorRows& points,
+        const CentroidTable& table,
+        const AssignOutput& output,
+        cudaStream_t stream,
+        const AssignPlan& plan) {
+    const bool second = output.second != nullptr;
+    const Variant* variant = find_variant(plan, points.columns, points.bf16, second);
+    const DeviceInfo& device = device_info();
+    if (!variant || !can_map(points) || !device.runs_sm90a()) {
+        throw InvalidArgument("plan: the Hopper kernel cannot take these points on this device");
+    }
+    TensorRows centroids;
+    centroids.data = table.rows.get();
+    centroids.bf16 = table.bf16;
+    centroids.columns = table.row_elements;
+    centroids.rows = table.k;
+    centroids.batch = table.batch;
+    centroids.row_bytes = 2 * table.row_elements;
+    centroids.batch_bytes = table.k * centroids.row_bytes;
+
+    Arguments arguments;
+    arguments.points = make_tensor_map(points, variant->point_box, variant->slice_columns);
+    arguments.centroids = make_tensor_map(centroids, variant->centroid_box, variant->slice_columns);
+    arguments.bias = table.bias.get();
+    arguments.bias_batch = table.padded_k;
+    arguments.folded = table.folded.get();
+    arguments.reach = table.reach.get();
+    arguments.l2 = table.metric == Metric::l2;
+    arguments.best = output.best;
+    arguments.second = output.second;
+    arguments.ids = output.ids;
+    arguments.n = static_cast<int32_t>(points.rows);
+    arguments.d = static_cast<int32_t>(points.columns);
+    arguments.batch = static_cast<int32_t>(points.batch);
+    const int64_t tiles = (table.k + variant->centroids - 1) / variant->centroids;
+    const int64_t point_tiles = (points.rows + variant->points - 1) / variant->points;
+    arguments.point_tiles = static_cast<int32_t>(point_tiles);
+    arguments.tiles = static_cast<int32_t>(tiles);
+    arguments.tiles_per_split = static_cast<int32_t>(tiles_per_split(tiles, plan.splits));
+    arguments.splits = plan.splits;
+    arguments.work = static_cast<int32_t>(point_tiles * points.batch * plan.splits);
+
+    check(cudaFuncSetAttribute(
+                  variant->function,
+                  cudaFuncAttributeMaxDynamicSharedMemorySize,
+                  variant->shared_bytes),
+          "shared memory of the assignment kernel");
+    const int clusters = std::min(arguments.work, device.multiprocessors / variant->cluster_blocks);
+    void* parameters[] = {&arguments};
+    check(cudaLaunchKernel(
+                  variant->function,
+                  dim3(static_cast<unsigned>(clusters * variant->cluster_blocks)),
+                  dim3(static_cast<unsigned>(variant->threads)),
+                  parameters,
+                  static_cast<size_t>(variant->shared_bytes),
+                  stream),
+          "launching the Hopper assignment kernel");
+}
+
+} // namespace faiss_flash::cuda::sm90

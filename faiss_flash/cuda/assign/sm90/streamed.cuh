@@ -1,0 +1,191 @@
+/// FlashAssign for Hopper (sm_90a), any d: points and centroids both stream through shared memory.
+///
+/// Budget as in resident.cuh for the tensor cores and device memory. L2 is what can run short: a
+/// block of 128 points takes 16 KB of points and 32 KB of centroids for 1024 clocks of products.
+/// Two blocks of a cluster with points of their own each fetch half of the centroids for both: 32
+/// instead of 48 bytes a clock and SM.
+///
+/// 1. A persistent grid of clusters takes 128 points a block at a time, and goes over tiles of 256
+///    centroids and, within, over slices of 64 columns: one stage of the ring.
+/// 2. One thread of each block fills its ring: its own points, and its part of the centroids in all
+///    blocks of the cluster. A stage is free when the consumers of all blocks have read it.
+/// 3. Two consumer warpgroups hold 64 x 256 scores each, which start as the biases. The second
+/// starts
+///    each tile a slice after the first: one then reduces its scores (saved_best.cuh) while the
+///    other multiplies.
+/// 4. After the last tile best score, second best and id are written.
+#pragma once
+
+#include <faiss_flash/cuda/assign/tile_config.h>
+#include <faiss_flash/cuda/assign/saved_best.cuh>
+#include <faiss_flash/cuda/assign/sm90/pipeline.cuh>
+#include <faiss_flash/cuda/ptx/cluster.cuh>
+#include <faiss_flash/cuda/ptx/mbarrier.cuh>
+#include <faiss_flash/cuda/ptx/tma.cuh>
+#include <faiss_flash/cuda/ptx/wgmma.cuh>
+
+#include <cstdint>
+
+namespace faiss_flash::cuda::sm90 {
+
+template <int kBlocks>
+struct StreamedShared {
+    using Tile = StreamedTile<kBlocks>;
+
+    uint8_t points[Tile::kStages][Tile::kPointBytes];
+    uint8_t centroids[Tile::kStages][Tile::kCentroidBytes];
+    float bias[Tile::kStages][Tile::kCentroids];
+    float2 saved[Tile::kConsumers][Tile::kSavedScores / 2 * 128];
+    uint64_t full[Tile::kStages];
+    uint64_t empty[Tile::kStages];
+};
+
+template <int kBlocks>
+__device__ __forceinline__ void load_stages(
+        const Arguments& arguments, StreamedShared<kBlocks>& shared, int rank, int slices) {
+    using Tile = StreamedTile<kBlocks>;
+    constexpr int kPart = Tile::kCentroids / kBlocks; // of the tile, a block's to fetch
+    constexpr int kPartBytes = Tile::kCentroidBytes / kBlocks;
+    constexpr auto kAllBlocks = static_cast<uint16_t>((1 << kBlocks) - 1);
+    ptx::prefetch_tensor_map(arguments.points);
+    ptx::prefetch_tensor_map(arguments.centroids);
+    RingPosition<Tile::kStages> c;
+    for (int work = blockIdx.x / kBlocks; work < arguments.work; work += gridDim.x / kBlocks) {
+        const Piece piece(arguments, work, Tile::kPoints * kBlocks);
+        const float* bias = arguments.bias + piece.batch * arguments.bias_batch;
+        for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
+            for (int s = 0; s < slices; s++) {
+                uint64_t* barrier = &shared.full[c.stage];
+                ptx::mbarrier_wait(&shared.empty[c.stage], c.parity ^ 1);
+                ptx::mbarrier_arrive_expect(
+                        barrier,
+                        Tile::kPointBytes + Tile::kCentroidBytes + (s == 0 ? Tile::kBiasBytes : 0));
+                if (s == 0) {
+                    ptx::bulk_load(
+                            shared.bias[c.stage],
+                            bias + int64_t{tile} * Tile::kCentroids,
+                            Tile::kBiasBytes,
+                            barrier);
+                }
+                ptx::tma_load_3d(
+                        shared.points[c.stage],
+                        arguments.points,
+                        barrier,
+                        s * Tile::kSliceColumns,
+                        piece.row + rank * Tile::kPoints,
+                        piece.batch);
+                ptx::tma_load_3d_multicast(
+                        shared.centroids[c.stage] + rank * kPartBytes,
+                        arguments.centroids,
+                        barrier,
+                        kAllBlocks,
+                        s * Tile::kSliceColumns,
+                        tile * Tile::kCentroids + rank * kPart,
+                        piece.batch);
+                c.advance();
+            }
+        }
+    }
+}
+
+/// This warp has read the stage, in every block that fills it.
+template <int kBlocks>
+__device__ __forceinline__ void release_in_cluster(uint64_t* barrier) {
+    __syncwarp();
+    if (threadIdx.x % 32 < kBlocks) {
+        ptx::mbarrier_arrive_at(barrier, threadIdx.x % 32);
+    }
+}
+
+template <class Element, int kBlocks, bool kSecond>
+__device__ __forceinline__ void consume_stages(
+        const Arguments& arguments, StreamedShared<kBlocks>& shared, int rank, int slices, int w) {
+    using Tile = StreamedTile<kBlocks>;
+    constexpr int kWidth = 2 * Tile::kSliceColumns;
+    constexpr uint64_t kStep = Tile::kStepColumns * 2 >> 4;
+    constexpr int kWarpgroupPoints = Tile::kPoints / Tile::kConsumers;
+    SavedBest<1, Tile::kCentroids, kSecond, HighestScore> rows;
+    rows.saved.pairs = shared.saved[w] + threadIdx.x % 128;
+    RingPosition<Tile::kStages> c;
+    // Named barriers, one for each stage: the first warpgroup is ahead in the tile that starts
+    // there. It may be several tiles ahead, but no stage is filled again before both have read it.
+    constexpr int kLead = 1;
+    constexpr int kLeadThreads = 128 * Tile::kConsumers;
+    float acc[1][Tile::kCentroids / 2];
+    for (int work = blockIdx.x / kBlocks; work < arguments.work; work += gridDim.x / kBlocks) {
+        const Piece piece(arguments, work, Tile::kPoints * kBlocks);
+        rows.reset();
+        for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
+            int used = 0;
+            ptx::mbarrier_wait(&shared.full[c.stage], c.parity);
+            start_scores(acc, shared.bias[c.stage]);
+            pin(acc);
+            const int lead = kLead + c.stage;
+            if (w == 1) {
+                ptx::named_barrier_sync(lead, kLeadThreads);
+            }
+            for (int s = 0; s < slices; s++) {
+                ptx::mbarrier_wait(&shared.full[c.stage], c.parity);
+                ptx::wgmma_fence();
+                const uint64_t a = ptx::swizzled_operand<kWidth>(
+                        shared.points[c.stage] + w * kWarpgroupPoints * kWidth);
+                const uint64_t b = ptx::swizzled_operand<kWidth>(shared.centroids[c.stage]);
+#pragma unroll
+                for (int step = 0; step < Tile::kSliceSteps; step++) {
+                    ptx::wgmma<Element>(acc[0], a + step * kStep, b + step * kStep);
+                }
+                ptx::wgmma_commit();
+                if (w == 0 && s == 0) {
+                    ptx::named_barrier_arrive(lead, kLeadThreads);
+                }
+                if (s > 0) {
+                    ptx::wgmma_wait<1>();
+                    release_in_cluster<kBlocks>(&shared.empty[used]);
+                }
+                used = c.stage;
+                c.advance();
+            }
+            ptx::wgmma_wait<0>();
+            pin(acc);
+            release_in_cluster<kBlocks>(&shared.empty[used]);
+            rows.update(acc, tile * Tile::kCentroids);
+        }
+        rows.finish();
+        write_rows<kSecond>(
+                arguments,
+                piece,
+                rows,
+                piece.row + rank * Tile::kPoints + w * kWarpgroupPoints,
+                [](int /*r*/, float score) { return score; });
+    }
+}
+
+template <class Element, int kBlocks, bool kSecond>
+__global__ void __cluster_dims__(kBlocks, 1, 1)
+        __launch_bounds__(StreamedTile<kBlocks>::kThreads, 1)
+                assign_streamed(const __grid_constant__ Arguments arguments) {
+    using Tile = StreamedTile<kBlocks>;
+    auto& shared = *reinterpret_cast<StreamedShared<kBlocks>*>(aligned_shared());
+    if (threadIdx.x == 0) {
+        init_ring(shared.full, shared.empty, kBlocks * Tile::kConsumers);
+        ptx::mbarrier_init_fence();
+    }
+    ptx::cluster_sync();
+    const int rank = static_cast<int>(ptx::cluster_rank());
+    const int slices = (arguments.d + Tile::kSliceColumns - 1) / Tile::kSliceColumns;
+    const int warpgroup = warpgroup_of_thread();
+    if (warpgroup == 0) {
+        ptx::release_registers<Tile::kProducerRegisters>();
+        if (threadIdx.x == 0) {
+            load_stages<kBlocks>(arguments, shared, rank, slices);
+        }
+        __syncwarp();
+    } else {
+        ptx::claim_registers<Tile::kConsumerRegisters>();
+        consume_stages<Element, kBlocks, kSecond>(arguments, shared, rank, slices, warpgroup - 1);
+    }
+    // A block must not end while another may still copy into it or arrive at its barriers.
+    ptx::cluster_sync();
+}
+
+} // namespace faiss_flash::cuda::sm90

@@ -1,6 +1,7 @@
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
 
+#include <cstdio>
 #include <map>
 #include <mutex>
 
@@ -40,7 +41,27 @@ const DeviceInfo& device_info() {
 
 int device_count() {
     int count = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status == cudaErrorInsufficientDriver) {
+        static std::once_flag once;
+        std::call_once(once, [] {
+            int driver = 0;
+            int runtime = 0;
+            cudaDriverGetVersion(&driver);
+            cudaRuntimeGetVersion(&runtime);
+            if (driver > 0) { // 0: there is none
+                std::fprintf(
+                        stderr,
+                        "faiss_flash: the CUDA driver (%d.%d) is older than this build needs "
+                        "(%d.%d); using the CPU\n",
+                        driver / 1000,
+                        driver % 1000 / 10,
+                        runtime / 1000,
+                        runtime % 1000 / 10);
+            }
+        });
+    }
+    if (status != cudaSuccess) {
         cudaGetLastError();
         return 0;
     }

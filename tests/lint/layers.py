@@ -19,14 +19,14 @@ ALLOWED = {
     "faiss_flash/cpu": [*ENGINE, "faiss_flash/core/", "faiss_flash/cpu/", "omp.h", "immintrin.h"],
     "faiss_flash/cuda/ptx": ["faiss_flash/cuda/ptx/", "cuda"],
     "faiss_flash/cuda/runtime": [*ENGINE, "faiss_flash/cuda/runtime/", "cuda"],
-    "faiss_flash/cuda": [*ENGINE, "faiss_flash/cuda/", "faiss_flash/core/backend.h", "cuda"],
+    "faiss_flash/cuda": [*ENGINE, "faiss_flash/core/", "faiss_flash/cuda/", "cuda"],
     "faiss_flash/plugin": [*PUBLIC, "faiss_flash/plugin/", "faiss/"],
     "swig": [*PUBLIC, "faiss/", "swig/"],
     "bench": [*PUBLIC, "faiss_flash/cuda/", "faiss/", "benchmark/", "CLI/"],
     "tests/install": [*PUBLIC, "faiss/"],
 }
 # The one list of factories knows the backends.
-EXCEPTIONS = {"faiss_flash/core/backends.cpp": ["faiss_flash/cpu/backend.h"]}
+EXCEPTIONS = {"faiss_flash/core/backends.cpp": ["faiss_flash/cpu/backend.h", "faiss_flash/cuda/backend.h"]}
 WATCHED = re.compile(
     r"^(faiss_flash/|faiss/|swig/|omp\.h|immintrin\.h|cuda|Python\.h|numpy/|benchmark/|CLI/)"
 )

@@ -58,7 +58,8 @@ AssignShape shape_of(
             centroids.k,
             centroids.d,
             output.second != nullptr,
-            alignment_of(points)};
+            alignment_of(points),
+            centroids.folded.get() != nullptr};
 }
 
 void assign(

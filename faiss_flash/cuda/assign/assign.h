@@ -22,13 +22,29 @@ struct CentroidTable {
     int64_t k = 0;
     int64_t d = 0;
     bool bf16 = false;
-    Metric metric = Metric::l2;
+    bool half_square = false; ///< no score of a row passes half its square: L2, equal scales
     int64_t row_elements = 0; ///< d rounded up to 8
     int64_t padded_k = 0;     ///< k rounded up to the largest tile
     Buffer<uint16_t> rows;    ///< [batch x k x row_elements]
     Buffer<float> bias;       ///< [batch x padded_k], -inf from k on
     Buffer<uint8_t> folded;   ///< d <= 32: rows and biases again, as sm90/folded_bias.cuh wants
     Buffer<float> reach;      ///< [batch] length of the longest centroid; d <= 32
+};
+
+/// How centroids are moved and scaled before they are rounded, and how far they are off then.
+/// Values are (c - mean) s for a power of two s that brings the largest to 2^13 .. 2^14.
+struct Centring {
+    const float* mean = nullptr;        ///< [d] on the device
+    const float* point_scale = nullptr; ///< of the points: scores are in units of both scales
+    struct CentroidBounds* bounds = nullptr; ///< filled; in device memory
+};
+
+/// Of all centroids, in scaled units, rounded up.
+struct CentroidBounds {
+    float largest;  ///< |c_j - mean_j|, not scaled
+    float length;   ///< |c - mean|
+    float residual; ///< what rounding took away: |exact - rounded|
+    float bias;     ///< magnitude
 };
 
 /// centroids: [batch x k x d] float32 on the device, packed; rounded to f16 or bf16. The biases are
@@ -40,6 +56,16 @@ CentroidTable prepare_centroids(
         int64_t d,
         bool bf16,
         Metric metric,
+        cudaStream_t stream);
+
+/// The same for one problem of f16 points that were centred. The biases are those of the exact
+/// values: what is left out of the scores is bounded by `bounds`.
+CentroidTable prepare_centred(
+        const float* centroids,
+        int64_t k,
+        int64_t d,
+        Metric metric,
+        const Centring& centring,
         cudaStream_t stream);
 
 /// Device arrays [batch x n] that assign() fills.

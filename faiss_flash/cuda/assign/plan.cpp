@@ -122,7 +122,7 @@ int64_t tiles_per_split(int64_t tiles, int splits) {
 std::vector<AssignPlan> assign_plans(const AssignShape& shape, const DeviceInfo& device) {
     std::vector<AssignPlan> kernels;
     if (device.runs_sm90a() && shape.alignment == 16) {
-        if (shape.d <= kMostFoldedColumns) {
+        if (shape.d <= kMostFoldedColumns && shape.folded) {
             kernels.push_back({AssignKernel::narrow, 1, 1});
         }
         if (shape.d <= kMostResidentColumns) {

@@ -27,6 +27,7 @@ struct AssignShape {
     int64_t batch, n, k, d;
     bool second;   ///< the second best score is wanted
     int alignment; ///< bytes that every row's start is a multiple of, at most 16
+    bool folded = true; ///< d <= 32: the table has folded biases
 };
 
 /// Every plan that could run this shape on this device; never empty on sm_80 and later.

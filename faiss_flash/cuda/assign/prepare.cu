@@ -1,13 +1,15 @@
 /// Rounds centroids to the points' type and computes their biases: one warp a centroid, one pass
-/// over K d 4 bytes, K d 2 written.
+/// over K d 4 bytes, K d 2 written (and K (2 d + 32) again for d <= 32).
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/assign/tile_config.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/exact/scaling.cuh>
 #include <faiss_flash/cuda/assign/sm90/folded_bias.cuh>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -16,65 +18,106 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr int kLargestTile = StreamedTile<1>::kCentroids; // what K is padded to
+constexpr int kWarps = 4;                                 // of a block
+
+struct Arguments {
+    const float* centroids;
+    uint16_t* rows;
+    float* bias;
+    uint8_t* folded; ///< null = not wanted
+    int folded_steps;
+    float* reach;
+    int64_t k, padded_k;
+    int d, row_elements;
+    bool l2;
+    Centring centring;
+};
 
 template <class Element>
-__global__ void prepare_kernel(
-        const float* centroids,
-        uint16_t* rows,
-        float* bias,
-        uint8_t* folded,
-        int folded_steps,
-        float* reach,
-        int64_t k,
-        int64_t padded_k,
-        int d,
-        int row_elements,
-        bool l2) {
+__global__ void prepare_kernel(const Arguments arguments) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
     const int64_t batch = blockIdx.y;
-    if (row >= padded_k) {
+    if (row >= arguments.padded_k) {
         return;
     }
-    double norm = 0;
-    if (row < k) {
-        const float* from = centroids + (batch * k + row) * d;
-        auto* to = reinterpret_cast<Element*>(rows) + (batch * k + row) * row_elements;
-        for (int j = lane; j < row_elements; j += 32) {
-            const Element value = static_cast<Element>(j < d ? from[j] : 0.0f);
-            to[j] = value;
-            const double exact = static_cast<float>(value);
-            norm += exact * exact;
+    const bool exists = row < arguments.k;
+    const float* from = arguments.centroids + (batch * arguments.k + row) * arguments.d;
+    const Centring& centring = arguments.centring;
+    const double scale = centring.mean ? scale_of(centring.bounds->largest) : 1.0;
+    const auto exact_at = [&](int j) -> double {
+        if (!exists || j >= arguments.d) {
+            return 0;
         }
+        return centring.mean ? (double{from[j]} - double{centring.mean[j]}) * scale : from[j];
+    };
+
+    double exact_square = 0;
+    double square = 0;
+    double residual_square = 0;
+    double along_mean = 0;
+    auto* to = reinterpret_cast<Element*>(arguments.rows) +
+               (batch * arguments.k + row) * arguments.row_elements;
+    for (int j = lane; exists && j < arguments.row_elements; j += 32) {
+        const double exact = exact_at(j);
+        const Element value = static_cast<Element>(static_cast<float>(exact));
+        to[j] = value;
+        const double rounded = static_cast<float>(value);
+        exact_square += exact * exact;
+        square += rounded * rounded;
+        residual_square += (exact - rounded) * (exact - rounded);
+        along_mean += centring.mean && j < arguments.d ? exact * double{centring.mean[j]} : 0;
     }
-    for (int distance = 16; distance; distance /= 2) {
-        norm += __shfl_xor_sync(~0u, norm, distance);
+    square = warp_sum(square);
+    double bias = 0;
+    if (centring.mean) {
+        exact_square = warp_sum(exact_square);
+        residual_square = warp_sum(residual_square);
+        const double point_scale = *centring.point_scale;
+        bias = arguments.l2 ? -0.5 * exact_square * point_scale / scale
+                            : warp_sum(along_mean) * point_scale;
+        if (lane == 0 && exists) {
+            constexpr double kUp = 1 + 0x1p-20;
+            atomic_max(&centring.bounds->length, static_cast<float>(sqrt(exact_square) * kUp));
+            atomic_max(&centring.bounds->residual, static_cast<float>(sqrt(residual_square) * kUp));
+            atomic_max(&centring.bounds->bias, static_cast<float>(fabs(bias) * kUp));
+        }
+    } else if (arguments.l2) {
+        bias = -0.5 * square;
     }
-    const float value = row < k ? (l2 ? static_cast<float>(-0.5 * norm) : 0.0f) : -INFINITY;
+    const float value = exists ? static_cast<float>(bias) : -INFINITY;
     if (lane == 0) {
-        bias[batch * padded_k + row] = value;
+        arguments.bias[batch * arguments.padded_k + row] = value;
     }
-    if (folded) {
-        const int64_t tile = (batch * padded_k + row) / kFoldedRows;
-        uint8_t* to = folded + tile * folded_tile_bytes(folded_steps);
-        const int tile_row = static_cast<int>(row % kFoldedRows);
-        for (int j = lane; j < 16 * folded_steps; j += 32) {
-            const float x = row < k && j < d ? centroids[(batch * k + row) * d + j] : 0.0f;
-            reinterpret_cast<Element*>(to + folded_offset(tile_row, j / 8))[j % 8] =
-                    static_cast<Element>(x);
-        }
-        if (lane < kBiasChunks) {
-            const int chunk = 2 * folded_steps + lane;
-            *reinterpret_cast<float4*>(to + folded_offset(tile_row, chunk)) =
-                    lane == 0 ? folded_bias(-value) : float4{};
-        }
-        if (lane == 0) {
-            // Lengths are >= 0 and order as their bits do: the maximum does not depend on the
-            // order.
-            const float length = static_cast<float>(sqrt(norm));
-            atomicMax(reinterpret_cast<int*>(reach + batch), __float_as_int(length));
-        }
+    if (!arguments.folded) {
+        return;
     }
+    const int64_t tile = (batch * arguments.padded_k + row) / kFoldedRows;
+    uint8_t* image = arguments.folded + tile * folded_tile_bytes(arguments.folded_steps);
+    const int tile_row = static_cast<int>(row % kFoldedRows);
+    if (lane < 16 * arguments.folded_steps) {
+        reinterpret_cast<Element*>(image + folded_offset(tile_row, lane / 8))[lane % 8] =
+                static_cast<Element>(static_cast<float>(exact_at(lane)));
+    }
+    if (lane < kBiasChunks) {
+        const int chunk = 2 * arguments.folded_steps + lane;
+        *reinterpret_cast<float4*>(image + folded_offset(tile_row, chunk)) =
+                lane == 0 ? folded_bias(-value) : float4{};
+    }
+    if (lane == 0) {
+        atomic_max(arguments.reach + batch, static_cast<float>(sqrt(square)));
+    }
+}
+
+/// The largest |c_j - mean_j|.
+__global__ void largest_kernel(
+        const float* centroids, const float* mean, int64_t count, int64_t d, float* largest) {
+    float mine = 0;
+    for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
+         i += int64_t{gridDim.x} * blockDim.x) {
+        mine = fmaxf(mine, fabsf(centroids[i] - mean[i % d]));
+    }
+    atomic_max(largest, mine);
 }
 
 void require_range(const char* name, int64_t value, int64_t lowest, int64_t highest) {
@@ -83,6 +126,63 @@ void require_range(const char* name, int64_t value, int64_t lowest, int64_t high
                 std::string(name) + "=" + std::to_string(value) + " must be " +
                 std::to_string(lowest) + " to " + std::to_string(highest));
     }
+}
+
+CentroidTable prepare(
+        const float* centroids,
+        int64_t batch,
+        int64_t k,
+        int64_t d,
+        bool bf16,
+        Metric metric,
+        const Centring& centring,
+        cudaStream_t stream) {
+    constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
+    constexpr int64_t kMaxGridRows = 65535;
+    require_range("batch", batch, 1, kMaxGridRows);
+    require_range("k", k, 1, kMaxInt - kLargestTile);
+    require_range("d", d, 1, int64_t{1} << 24);
+    CentroidTable table;
+    table.batch = batch;
+    table.k = k;
+    table.d = d;
+    table.bf16 = bf16;
+    table.half_square = metric == Metric::l2 && !centring.mean;
+    table.row_elements = (d + 7) / 8 * 8;
+    table.padded_k = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
+    const auto padded = static_cast<size_t>(batch * table.padded_k);
+    table.rows = Buffer<uint16_t>(static_cast<size_t>(batch * k * table.row_elements), stream);
+    table.bias = Buffer<float>(padded, stream);
+    int folded_steps = 0;
+    // An inner product's biases are of either sign once it is centred: no distances of one sign.
+    if (d <= kMostFoldedColumns && (metric == Metric::l2 || !centring.mean)) {
+        folded_steps = static_cast<int>((d + 15) / 16);
+        const size_t tiles = padded / kFoldedRows;
+        table.folded = Buffer<uint8_t>(
+                tiles * static_cast<size_t>(folded_tile_bytes(folded_steps)), stream);
+        table.reach = Buffer<float>(static_cast<size_t>(batch), stream);
+        check(cudaMemsetAsync(table.reach.get(), 0, static_cast<size_t>(batch) * 4, stream),
+              "clearing the reach");
+    }
+    Arguments arguments;
+    arguments.centroids = centroids;
+    arguments.rows = table.rows.get();
+    arguments.bias = table.bias.get();
+    arguments.folded = table.folded.get();
+    arguments.folded_steps = folded_steps;
+    arguments.reach = table.reach.get();
+    arguments.k = k;
+    arguments.padded_k = table.padded_k;
+    arguments.d = static_cast<int>(d);
+    arguments.row_elements = static_cast<int>(table.row_elements);
+    arguments.l2 = metric == Metric::l2;
+    arguments.centring = centring;
+    const dim3 grid(
+            static_cast<unsigned>(table.padded_k / kWarps), static_cast<unsigned>(batch));
+    const auto kernel = bf16 ? prepare_kernel<__nv_bfloat16> : prepare_kernel<__half>;
+    kernel<<<grid, 32 * kWarps, 0, stream>>>(arguments);
+    check_launch("preparing centroids");
+    return table;
 }
 
 } // namespace
@@ -95,49 +195,24 @@ CentroidTable prepare_centroids(
         bool bf16,
         Metric metric,
         cudaStream_t stream) {
-    constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
-    constexpr int64_t kMaxGridRows = 65535;
-    require_range("batch", batch, 1, kMaxGridRows);
-    require_range("k", k, 1, kMaxInt - kLargestTile);
-    require_range("d", d, 1, int64_t{1} << 24);
-    CentroidTable table;
-    table.batch = batch;
-    table.k = k;
-    table.d = d;
-    table.bf16 = bf16;
-    table.metric = metric;
-    table.row_elements = (d + 7) / 8 * 8;
-    table.padded_k = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
-    const auto padded = static_cast<size_t>(batch * table.padded_k);
-    table.rows = Buffer<uint16_t>(static_cast<size_t>(batch * k * table.row_elements), stream);
-    table.bias = Buffer<float>(padded, stream);
-    int folded_steps = 0;
-    if (d <= kMostFoldedColumns) {
-        folded_steps = static_cast<int>((d + 15) / 16);
-        const size_t tiles = padded / kFoldedRows;
-        table.folded = Buffer<uint8_t>(
-                tiles * static_cast<size_t>(folded_tile_bytes(folded_steps)), stream);
-        table.reach = Buffer<float>(static_cast<size_t>(batch), stream);
-        check(cudaMemsetAsync(table.reach.get(), 0, static_cast<size_t>(batch) * 4, stream),
-              "clearing the reach");
-    }
-    constexpr int kWarps = 4;
-    const dim3 grid(static_cast<unsigned>(table.padded_k / kWarps), static_cast<unsigned>(batch));
-    const auto kernel = bf16 ? prepare_kernel<__nv_bfloat16> : prepare_kernel<__half>;
-    kernel<<<grid, 32 * kWarps, 0, stream>>>(
-            centroids,
-            table.rows.get(),
-            table.bias.get(),
-            table.folded.get(),
-            folded_steps,
-            table.reach.get(),
-            k,
-            table.padded_k,
-            static_cast<int>(d),
-            static_cast<int>(table.row_elements),
-            metric == Metric::l2);
-    check_launch("preparing centroids");
-    return table;
+    return prepare(centroids, batch, k, d, bf16, metric, {}, stream);
+}
+
+CentroidTable prepare_centred(
+        const float* centroids,
+        int64_t k,
+        int64_t d,
+        Metric metric,
+        const Centring& centring,
+        cudaStream_t stream) {
+    check(cudaMemsetAsync(centring.bounds, 0, sizeof(CentroidBounds), stream), "clearing bounds");
+    constexpr int kThreads = 256;
+    const int64_t count = k * d;
+    const auto blocks = static_cast<unsigned>(std::min<int64_t>(1024, count / kThreads + 1));
+    largest_kernel<<<blocks, kThreads, 0, stream>>>(
+            centroids, centring.mean, count, d, &centring.bounds->largest);
+    check_launch("largest centroid");
+    return prepare(centroids, 1, k, d, false, metric, centring, stream);
 }
 
 } // namespace faiss_flash::cuda

@@ -14,7 +14,7 @@ struct Arguments {
     int64_t bias_batch;
     const uint8_t* folded; ///< centroids and biases of d <= 32: folded_bias.cuh
     const float* reach;    ///< [batch] longest centroid; with folded biases
-    bool l2;               ///< with folded biases
+    bool half_square;               ///< with folded biases
     float* best;           ///< [splits x batch x n] highest score
     float* second;         ///< [splits x batch x n] second highest; read only where kSecond
     int32_t* ids;          ///< [splits x batch x n]

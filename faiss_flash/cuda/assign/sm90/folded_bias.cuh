@@ -76,7 +76,7 @@ __device__ inline void row_squares(
 /// The reach of the thread's two rows, cut to tf32.
 template <class Element, int kSteps>
 __device__ inline void row_reach(
-        float (&reach)[2], const uint32_t (&points)[kSteps][4], float longest, bool l2) {
+        float (&reach)[2], const uint32_t (&points)[kSteps][4], float longest, bool half_square) {
     float squares[2];
     row_squares<Element>(squares, points, 1.0f);
     const float high = fmaxf(squares[0], squares[1]);
@@ -102,7 +102,7 @@ __device__ inline void row_reach(
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const float bound = length[half] * longest;
-        const float term = l2 ? fminf(bound, 0.5f * length[half] * length[half]) : bound;
+        const float term = half_square ? fminf(bound, 0.5f * length[half] * length[half]) : bound;
         reach[half] = __uint_as_float(__float_as_uint(term * (1.0f + 0x1p-7f)) & kTf32Mask);
     }
 }

@@ -42,7 +42,7 @@ void launch(
     arguments.bias_batch = table.padded_k;
     arguments.folded = table.folded.get();
     arguments.reach = table.reach.get();
-    arguments.l2 = table.metric == Metric::l2;
+    arguments.half_square = table.half_square;
     arguments.best = output.best;
     arguments.second = output.second;
     arguments.ids = output.ids;

@@ -125,7 +125,7 @@ __device__ __forceinline__ void consume_narrow(
         for (int step = 0; step < kSteps; step++) {
             ptx::load_operand<2 * Tile::kColumns>(points[step], shared.points[w][p.stage], step);
         }
-        row_reach<Element>(reach, points, arguments.reach[piece.batch], arguments.l2);
+        row_reach<Element>(reach, points, arguments.reach[piece.batch], arguments.half_square);
         folded_operand(folded, reach);
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
             ptx::mbarrier_wait(&shared.full[c.stage], c.parity);

@@ -1,0 +1,198 @@
+// Compiled without contraction: sums in float64 have the CPU backend's bits.
+#include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/runtime/check.h>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kLanes = 8; // of a sum in float64
+constexpr int32_t kNoId = 0x7FFFFFFF;
+
+/// Squared distance or product of two rows, by the eight lanes of a group; all have the result.
+__device__ double measure(const float* x, const float* c, int64_t d, bool l2) {
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    double sum = 0;
+    for (int64_t j = lane; j < d; j += kLanes) {
+        const double a = x[j];
+        const double b = c[j];
+        const double difference = a - b;
+        sum += l2 ? difference * difference : a * b;
+    }
+    const unsigned mask = 0xFFu << (threadIdx.x % 32 / kLanes * kLanes);
+    sum += __shfl_xor_sync(mask, sum, 4);
+    sum += __shfl_xor_sync(mask, sum, 2);
+    sum += __shfl_xor_sync(mask, sum, 1);
+    return sum;
+}
+
+__device__ bool beats(double value, int32_t id, double other, int32_t other_id, bool l2) {
+    return l2 ? value < other || (value == other && id < other_id)
+              : value > other || (value == other && id < other_id);
+}
+
+/// Lists the points whose best score may not be the best.
+__global__ void certify_kernel(
+        const float* best,
+        const float* second,
+        const float* lengths,
+        const float* residuals,
+        const CentroidBounds* bounds,
+        int64_t n,
+        int64_t d,
+        int32_t* open,
+        int32_t* open_count) {
+    const int64_t row = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    if (row >= n) {
+        return;
+    }
+    const double sum_error = (static_cast<double>(d) / 16 + 4) * 20 * 0x1p-24;
+    const double length = lengths[row];
+    const double rounded_length = double{bounds->length} + double{bounds->residual};
+    const double magnitude = 2 * length * rounded_length + 2 * double{bounds->bias};
+    const double error = length * bounds->residual + double{residuals[row]} * bounds->length +
+                         sum_error * magnitude + 0x1p-100;
+    // Written so that a NaN anywhere leaves the point open.
+    if (!(double{best[row]} - double{second[row]} > 2.0 * error)) {
+        open[atomicAdd(open_count, 1)] = static_cast<int32_t>(row);
+    }
+}
+
+/// float64 over all centroids, one block a point, eight lanes a centroid.
+__global__ void decide_kernel(
+        const float* points,
+        const float* centroids,
+        int32_t k,
+        int64_t d,
+        bool l2,
+        const int32_t* open,
+        const int32_t* open_count,
+        int32_t* ids,
+        int64_t* decided) {
+    extern __shared__ float x[];
+    constexpr int kGroups = kThreads / kLanes;
+    __shared__ double values[kGroups];
+    __shared__ int32_t group_ids[kGroups];
+    const int group = static_cast<int>(threadIdx.x) / kLanes;
+    for (int at = blockIdx.x; at < *open_count; at += gridDim.x) {
+        const int64_t row = open[at];
+        bool finite = true;
+        for (int64_t j = threadIdx.x; j < d; j += kThreads) {
+            x[j] = points[row * d + j];
+            finite = finite && isfinite(x[j]);
+        }
+        finite = __syncthreads_and(finite);
+        int32_t id = finite ? kNoId : -1;
+        double value = l2 ? HUGE_VAL : -HUGE_VAL;
+        // Groups of a warp go on together: measure() shuffles.
+        for (int32_t first = 0; finite && first < k; first += kGroups) {
+            const int32_t c = first + group;
+            const double other = measure(x, centroids + int64_t{min(c, k - 1)} * d, d, l2);
+            if (c < k && beats(other, c, value, id, l2)) {
+                value = other;
+                id = c;
+            }
+        }
+        if (threadIdx.x % kLanes == 0) {
+            values[group] = value;
+            group_ids[group] = id;
+        }
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            for (int g = 1; g < kGroups; g++) {
+                if (beats(values[g], group_ids[g], value, id, l2)) {
+                    value = values[g];
+                    id = group_ids[g];
+                }
+            }
+            ids[row] = id;
+        }
+        __syncthreads();
+    }
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        *decided += *open_count;
+    }
+}
+
+/// The value of every point's centroid, eight lanes a point.
+__global__ void value_kernel(
+        const float* points,
+        const float* centroids,
+        const int32_t* ids,
+        int64_t n,
+        int64_t d,
+        bool l2,
+        double* values) {
+    const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kLanes;
+    const int32_t id = row < n ? ids[row] : -1;
+    if (row >= n) {
+        return;
+    }
+    const double value =
+            id < 0 ? nan("") : measure(points + row * d, centroids + int64_t{id} * d, d, l2);
+    if (threadIdx.x % kLanes == 0) {
+        values[row] = value;
+    }
+}
+
+unsigned blocks_for(int64_t threads) {
+    return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+}
+
+} // namespace
+
+void assign_exact(
+        const DevicePoints& points,
+        const float* centroids,
+        int64_t k,
+        Metric metric,
+        const ExactOutput& output,
+        cudaStream_t stream) {
+    const int64_t n = points.n();
+    const int64_t d = points.d();
+    const bool l2 = metric == Metric::l2;
+    const Buffer<CentroidBounds> bounds(1, stream);
+    const Centring centring{points.mean(), points.scale(), bounds.get()};
+    const CentroidTable table = prepare_centred(centroids, k, d, metric, centring, stream);
+
+    const Buffer<float> best(static_cast<size_t>(n), stream);
+    const Buffer<float> second(static_cast<size_t>(n), stream);
+    const Buffer<int32_t> open(static_cast<size_t>(n), stream);
+    const Buffer<int32_t> open_count(1, stream);
+    check(cudaMemsetAsync(open_count.get(), 0, sizeof(int32_t), stream), "clearing a counter");
+    assign(points.tensor(), table, {best.get(), second.get(), output.ids}, stream);
+    certify_kernel<<<blocks_for(n), kThreads, 0, stream>>>(
+            best.get(),
+            second.get(),
+            points.lengths(),
+            points.residuals(),
+            bounds.get(),
+            n,
+            d,
+            open.get(),
+            open_count.get());
+    check_launch("certifying an assignment");
+    const auto shared = static_cast<int>(d * static_cast<int64_t>(sizeof(float)));
+    check(cudaFuncSetAttribute(decide_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
+          "shared memory of the decision kernel");
+    const auto blocks = static_cast<unsigned>(8 * device_info().multiprocessors);
+    decide_kernel<<<blocks, kThreads, static_cast<size_t>(shared), stream>>>(
+            points.rows(),
+            centroids,
+            static_cast<int32_t>(k),
+            d,
+            l2,
+            open.get(),
+            open_count.get(),
+            output.ids,
+            output.open);
+    check_launch("deciding points in float64");
+    value_kernel<<<blocks_for(n * kLanes), kThreads, 0, stream>>>(
+            points.rows(), centroids, output.ids, n, d, l2, output.values);
+    check_launch("values of an assignment");
+}
+
+} // namespace faiss_flash::cuda

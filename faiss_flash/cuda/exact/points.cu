@@ -1,0 +1,135 @@
+/// Budget: the rows are read three times (mean of a sample, largest magnitude, conversion), n d 4
+/// bytes each, and n d 2 written: once a run, not once an iteration.
+#include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/exact/scaling.cuh>
+
+#include <cuda_fp16.h>
+
+#include <algorithm>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kSample = 16384; // rows that make the mean: any value will do, a good one is fast
+
+/// Mean of evenly spaced rows, in a fixed order; one block of 32 x 8 threads for 32 columns.
+__global__ void mean_kernel(
+        const float* rows, int64_t n, int64_t d, int64_t sample, bool integers, float* mean) {
+    __shared__ double sums[8][33];
+    const int64_t column = int64_t{blockIdx.x} * 32 + threadIdx.x;
+    double sum = 0;
+    for (int64_t i = threadIdx.y; i < sample && column < d; i += 8) {
+        const float value = rows[i * n / sample * d + column];
+        sum += isfinite(value) ? value : 0.0f;
+    }
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && column < d) {
+        for (int y = 1; y < 8; y++) {
+            sum += sums[y][threadIdx.x];
+        }
+        const double value = sum / static_cast<double>(sample);
+        // Integers less an integer stay exact in f16.
+        mean[column] = static_cast<float>(integers ? rint(value) : value);
+    }
+}
+
+/// The largest finite |x_j - mean_j|.
+__global__ void largest_kernel(
+        const float* rows, const float* mean, int64_t count, int64_t d, float* largest) {
+    float mine = 0;
+    for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
+         i += int64_t{gridDim.x} * blockDim.x) {
+        const float magnitude = fabsf(rows[i] - mean[i % d]);
+        mine = isfinite(magnitude) ? fmaxf(mine, magnitude) : mine;
+    }
+    atomic_max(largest, mine);
+}
+
+__global__ void scale_kernel(float* scale) {
+    *scale = static_cast<float>(scale_of(*scale));
+}
+
+/// One warp a row.
+__global__ void convert_kernel(
+        const float* rows,
+        const float* mean,
+        const float* scale,
+        int64_t n,
+        int d,
+        int row_elements,
+        __half* halves,
+        float* lengths,
+        float* residuals) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
+    if (row >= n) {
+        return;
+    }
+    const double factor = *scale;
+    double square = 0;
+    double residual_square = 0;
+    for (int j = lane; j < row_elements; j += 32) {
+        const double exact =
+                j < d ? (double{rows[row * d + j]} - double{mean[j]}) * factor : 0.0;
+        const __half value = __float2half_rn(static_cast<float>(exact));
+        halves[row * row_elements + j] = value;
+        const double rounded = __half2float(value);
+        square += rounded * rounded;
+        residual_square += (exact - rounded) * (exact - rounded);
+    }
+    square = warp_sum(square);
+    residual_square = warp_sum(residual_square);
+    if (lane == 0) {
+        constexpr double kUp = 1 + 0x1p-20;
+        lengths[row] = static_cast<float>(sqrt(square) * kUp);
+        residuals[row] = static_cast<float>(sqrt(residual_square) * kUp);
+    }
+}
+
+unsigned blocks_for(int64_t threads) {
+    return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+}
+
+} // namespace
+
+DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaStream_t stream)
+    : n_(n),
+      d_(points.d()),
+      row_elements_((d_ + 7) / 8 * 8),
+      rows_(static_cast<size_t>(n * d_), stream),
+      halves_(static_cast<size_t>(n * row_elements_), stream),
+      mean_(static_cast<size_t>(d_), stream),
+      scale_(1, stream),
+      lengths_(static_cast<size_t>(n), stream),
+      residuals_(static_cast<size_t>(n), stream) {
+    upload(points, first, stream);
+    const DType dtype = points.view().dtype;
+    const bool integers = !points.view().decoder && (dtype == DType::u8 || dtype == DType::i8);
+    mean_kernel<<<static_cast<unsigned>((d_ + 31) / 32), dim3(32, 8), 0, stream>>>(
+            rows_.get(), n, d_, std::min(n, kSample), integers, mean_.get());
+    check_launch("mean of the points");
+    check(cudaMemsetAsync(scale_.get(), 0, sizeof(float), stream), "clearing the scale");
+    const unsigned blocks = std::min(blocks_for(n * d_), 4096u);
+    largest_kernel<<<blocks, kThreads, 0, stream>>>(
+            rows_.get(), mean_.get(), n * d_, d_, scale_.get());
+    check_launch("largest coordinate");
+    scale_kernel<<<1, 1, 0, stream>>>(scale_.get());
+    check_launch("scale of the points");
+    convert_kernel<<<blocks_for(32 * n), kThreads, 0, stream>>>(
+            rows_.get(),
+            mean_.get(),
+            scale_.get(),
+            n,
+            static_cast<int>(d_),
+            static_cast<int>(row_elements_),
+            reinterpret_cast<__half*>(halves_.get()),
+            lengths_.get(),
+            residuals_.get());
+    check_launch("converting points");
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,40 @@
+/// Points on the device, as the exact assignment needs them: the float32 rows, and a centred, scaled
+/// f16 copy with the length of each row and of what rounding took from it.
+#pragma once
+
+#include <faiss_flash/core/points.h>
+#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/tensor_map.h>
+
+#include <cstdint>
+
+namespace faiss_flash::cuda {
+
+class DevicePoints {
+   public:
+    /// Copies rows first .. first + n - 1 in any type and layout, then makes the copy. Takes
+    /// n (4 d + 2 d + 8) bytes. Waits only for the host's own memory to be read.
+    DevicePoints(const Points& points, int64_t first, int64_t n, cudaStream_t stream);
+
+    /// Bytes of device memory for n points.
+    static int64_t bytes(int64_t n, int64_t d);
+
+    int64_t n() const { return n_; }
+    int64_t d() const { return d_; }
+    const float* rows() const { return rows_.get(); }           ///< [n x d]
+    const float* mean() const { return mean_.get(); }           ///< [d]
+    const float* scale() const { return scale_.get(); }         ///< one power of two
+    const float* lengths() const { return lengths_.get(); }     ///< [n] of f16 rows, rounded up
+    const float* residuals() const { return residuals_.get(); } ///< [n] |exact - f16|, rounded up
+    TensorRows tensor() const;                                  ///< the f16 rows
+
+   private:
+    void upload(const Points& points, int64_t first, cudaStream_t stream);
+
+    int64_t n_, d_, row_elements_;
+    Buffer<float> rows_;
+    Buffer<uint16_t> halves_;
+    Buffer<float> mean_, scale_, lengths_, residuals_;
+};
+
+} // namespace faiss_flash::cuda

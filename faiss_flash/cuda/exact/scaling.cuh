@@ -1,0 +1,24 @@
+/// Power-of-two scales, and reductions that do not depend on the order.
+#pragma once
+
+namespace faiss_flash::cuda {
+
+/// Brings `largest` to 2^13 .. 2^14: inside f16's range, with room for products that add up.
+__device__ inline double scale_of(float largest) {
+    return largest > 0 ? ldexp(1.0, 13 - max(-100, min(100, ilogbf(largest)))) : 1.0;
+}
+
+/// Of values >= 0, which order as their bits do. A NaN wins: its bits are the largest.
+__device__ inline void atomic_max(float* to, float value) {
+    atomicMax(reinterpret_cast<int*>(to), __float_as_int(value));
+}
+
+/// In a fixed order.
+__device__ inline double warp_sum(double value) {
+    for (int distance = 16; distance; distance /= 2) {
+        value += __shfl_xor_sync(~0u, value, distance);
+    }
+    return value;
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,207 @@
+/// The CUDA backend beside the CPU's: the same ids, distances, means and weights, bit for bit.
+#include <faiss_flash/cpu/backend.h>
+#include <faiss_flash/cuda/backend.h>
+#include <faiss_flash/cuda/device_info.h>
+
+#include <support/data.h>
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+namespace faiss_flash {
+namespace {
+
+using test::Floats;
+
+struct Data {
+    const char* name;
+    int64_t n, k, d;
+    Floats points;    // [n x d]
+    Floats centroids; // [k x d]
+};
+
+/// Rows of `points`, evenly spaced, as centroids: near-ties and exact hits.
+Floats some_rows(const Floats& points, int64_t n, int64_t k, int64_t d) {
+    Floats rows;
+    for (int64_t i = 0; i < k; i++) {
+        const auto* row = points.data() + i * n / k * d;
+        rows.insert(rows.end(), row, row + d);
+    }
+    return rows;
+}
+
+Data make(const char* name, int64_t n, int64_t k, int64_t d, double mean, double spread) {
+    Data data{name, n, k, d, test::normal(n, d, 11, static_cast<float>(mean), static_cast<float>(spread)), {}};
+    data.centroids = some_rows(data.points, n, k, d);
+    return data;
+}
+
+std::vector<Data> datasets() {
+    std::vector<Data> all;
+    all.push_back(make("normal", 20000, 300, 64, 0, 1));
+    all.push_back(make("one_column", 5000, 40, 1, 0, 1));
+    all.push_back(make("few_columns", 20000, 256, 8, 0, 1));
+    all.push_back(make("odd_columns", 3001, 77, 33, 2, 1));
+    all.push_back(make("many_columns", 1500, 70, 700, 0, 1));
+    all.push_back(make("offset", 5000, 100, 32, 1e4, 1e-2));
+    all.push_back(make("tight", 3000, 50, 96, 1, 1e-4));
+    all.push_back(make("tiny", 3000, 50, 20, 0, 1e-30));
+    all.push_back(make("huge", 3000, 50, 20, 0, 1e15));
+    all.push_back(make("one_centroid", 1000, 1, 16, 0, 1));
+    Data duplicates = make("duplicates", 4000, 200, 24, 0, 1);
+    for (int64_t c = 100; c < 200; c++) {
+        std::copy_n(
+                duplicates.centroids.begin() + (c - 100) * 24,
+                24,
+                duplicates.centroids.begin() + c * 24);
+    }
+    all.push_back(duplicates);
+    Data constant = make("constant", 1000, 10, 12, 0, 1);
+    std::fill(constant.points.begin(), constant.points.end(), 3.25f);
+    std::fill(constant.centroids.begin(), constant.centroids.end(), 3.25f);
+    all.push_back(constant);
+    Data dominated = make("one_column_dominates", 4000, 90, 40, 0, 1);
+    for (size_t i = 0; i < dominated.points.size(); i += 40) {
+        dominated.points[i] *= 1e5f;
+    }
+    dominated.centroids = some_rows(dominated.points, 4000, 90, 40);
+    all.push_back(dominated);
+    return all;
+}
+
+struct CudaBackend : testing::Test {
+    const Backend& cpu = cpu::backend();
+    const Backend* cuda = nullptr;
+    void SetUp() override {
+        cuda = cuda::backend(cpu);
+        if (!cuda) {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+};
+
+TEST_F(CudaBackend, AssignsAsTheCpuDoes) {
+    for (const Data& data : datasets()) {
+        for (const Metric metric : {Metric::l2, Metric::inner_product}) {
+            SCOPED_TRACE(std::string(data.name) + (metric == Metric::l2 ? " l2" : " ip"));
+            const Points points(VectorView::of(data.points.data(), data.n, data.d));
+            const auto n = static_cast<size_t>(data.n);
+            std::vector<int64_t> ids(n, -7), expected_ids(n);
+            Floats distances(n, -7), expected(n);
+            cpu.assign(
+                    points,
+                    data.centroids.data(),
+                    data.k,
+                    metric,
+                    expected_ids.data(),
+                    expected.data());
+            cuda->assign(
+                    points, data.centroids.data(), data.k, metric, ids.data(), distances.data());
+            EXPECT_EQ(ids, expected_ids);
+            EXPECT_EQ(std::memcmp(distances.data(), expected.data(), n * sizeof(float)), 0);
+        }
+    }
+}
+
+TEST_F(CudaBackend, NonFiniteRowsGetNoCentroid) {
+    Floats x = test::normal(1000, 20, 3);
+    x[5 * 20 + 3] = NAN;
+    x[900 * 20] = INFINITY;
+    std::vector<int64_t> ids(1000);
+    Floats distances(1000);
+    cuda->assign(
+            Points(VectorView::of(x.data(), 1000, 20)),
+            x.data() + 200,
+            50,
+            Metric::l2,
+            ids.data(),
+            distances.data());
+    for (size_t i = 0; i < ids.size(); i++) {
+        const bool bad = i == 5 || i == 900;
+        EXPECT_EQ(ids[i] == -1, bad) << i;
+        EXPECT_EQ(std::isnan(distances[i]), bad) << i;
+    }
+}
+
+/// A few Lloyd iterations on both, each fed with its own means.
+void expect_equal_steps(
+        const Backend& cpu,
+        const Backend& cuda,
+        const Points& points,
+        const float* weights,
+        Metric metric,
+        Floats centroids,
+        int64_t k) {
+    const auto expected_session = cpu.open(points, weights, metric);
+    const auto session = cuda.open(points, weights, metric);
+    StepResult expected, result;
+    for (int iteration = 0; iteration < 3; iteration++) {
+        expected_session->step(centroids.data(), k, expected);
+        session->step(centroids.data(), k, result);
+        ASSERT_EQ(result.sizes, expected.sizes) << iteration;
+        ASSERT_EQ(result.weights, expected.weights) << iteration;
+        ASSERT_EQ(
+                std::memcmp(
+                        result.means.data(),
+                        expected.means.data(),
+                        result.means.size() * sizeof(float)),
+                0)
+                << iteration;
+        ASSERT_NEAR(
+                result.objective, expected.objective, 1e-12 * std::abs(expected.objective) + 1e-300)
+                << iteration;
+        for (int64_t c = 0; c < k; c++) { // an empty cluster keeps its centroid
+            if (result.sizes[static_cast<size_t>(c)] > 0) {
+                const int64_t d = points.d();
+                std::copy_n(result.means.data() + c * d, d, centroids.data() + c * d);
+            }
+        }
+    }
+}
+
+TEST_F(CudaBackend, StepsAsTheCpuDoes) {
+    for (const Data& data : datasets()) {
+        SCOPED_TRACE(data.name);
+        const Points points(VectorView::of(data.points.data(), data.n, data.d));
+        expect_equal_steps(
+                cpu, *cuda, points, nullptr, Metric::l2, data.centroids, data.k);
+        Floats weights = test::normal(data.n, 1, 5, 2, 0.5);
+        for (float& weight : weights) {
+            weight = std::abs(weight);
+        }
+        weights[0] = 0;
+        expect_equal_steps(
+                cpu, *cuda, points, weights.data(), Metric::inner_product, data.centroids, data.k);
+    }
+}
+
+TEST_F(CudaBackend, SelectionsAndTypes) {
+    const int64_t n = 3000;
+    const int64_t d = 48;
+    std::vector<uint8_t> bytes(static_cast<size_t>(n * d));
+    const Floats source = test::normal(n, d, 21, 120, 30);
+    for (size_t i = 0; i < bytes.size(); i++) {
+        bytes[i] = static_cast<uint8_t>(std::max(0.0f, std::min(255.0f, source[i])));
+    }
+    VectorView view;
+    view.data = bytes.data();
+    view.n = n;
+    view.d = d;
+    view.dtype = DType::u8;
+    std::vector<int64_t> selection;
+    for (int64_t i = 0; i < n; i += 3) {
+        selection.push_back(n - 1 - i);
+    }
+    const Points points(view, selection);
+    const Floats centroids = some_rows(source, n, 60, d);
+    expect_equal_steps(cpu, *cuda, points, nullptr, Metric::l2, centroids, 60);
+}
+
+TEST_F(CudaBackend, IsListedFirst) {
+    EXPECT_EQ(available_backends(), (std::vector<std::string>{"cuda", "cpu"}));
+}
+
+} // namespace
+} // namespace faiss_flash

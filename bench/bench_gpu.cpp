@@ -59,6 +59,39 @@ void assign(State& state, Shape shape, bool second, bool generic) {
             benchmark::Counter(flops * iterations * 1e-12, benchmark::Counter::kIsRate);
 }
 
+/// Device memory that an assignment takes besides points, centroids and results, from the pool's
+/// high-water mark.
+void assign_memory(State& state, Shape shape) {
+    if (cuda::device_count() == 0) {
+        state.SkipWithError("no CUDA device");
+        return;
+    }
+    const bench::AssignProblem problem(shape.batch, shape.n, 1, shape.d);
+    const auto centroids = bench::normal_floats(shape.batch * shape.k * shape.d);
+    cudaMemPool_t pool{};
+    cuda::check(cudaDeviceGetDefaultMemPool(&pool, 0), "the memory pool");
+    uint64_t before = 0;
+    uint64_t highest = 0;
+    bench::Events events;
+    for (auto _ : state) {
+        cuda::check(cudaDeviceSynchronize(), "waiting");
+        cuda::check(
+                cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &before), "memory");
+        uint64_t reset = 0;
+        cuda::check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &reset), "memory");
+        events.start();
+        const auto table = cuda::prepare_centroids(
+                centroids.get(), shape.batch, shape.k, shape.d, false, Metric::l2, nullptr);
+        cuda::assign(problem.rows(), table, problem.output(true), nullptr);
+        state.SetIterationTime(events.stop());
+        cuda::check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &highest), "memory");
+    }
+    constexpr double kMiB = 1 << 20;
+    state.counters["extra_mib"] = static_cast<double>(highest - before) / kMiB;
+    state.counters["centroids_mib"] =
+            static_cast<double>(shape.batch * shape.k * shape.d) * 4 / kMiB;
+}
+
 /// The rows of the project's table of targets, and the shape of a small d.
 constexpr Shape kShapes[] = {
         {1, 1 << 20, 8192, 128},
@@ -108,6 +141,14 @@ int main(int argc, char** argv) {
             add("assign_generic", shape, false, true);
         }
     }
+    benchmark::RegisterBenchmark(
+            "assign_memory/B1/N8388608/K65536/d128",
+            [](State& state) {
+                assign_memory(state, {1, 8 << 20, 65536, 128});
+            })
+            ->UseManualTime()
+            ->Unit(benchmark::kMillisecond)
+            ->Iterations(1);
     benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();

@@ -26,8 +26,8 @@ void copy(T* to, const T* from, int64_t count, cudaMemcpyKind kind, cudaStream_t
 
 /// Bytes of the exact assignment of n points to k centroids, beyond the points themselves.
 int64_t workspace_bytes(int64_t n, int64_t d, int64_t k) {
-    constexpr int64_t kAPoint = 48;           // scores, ids, values, the sort's arrays
-    constexpr int64_t kACentroidColumn = 40;  // tables, sums of two limbs, means
+    constexpr int64_t kAPoint = 48;          // scores, ids, values, the sort's arrays
+    constexpr int64_t kACentroidColumn = 40; // tables, sums of two limbs, means
     return n * kAPoint + (k + 256) * (d + 16) * kACentroidColumn + (int64_t{64} << 20);
 }
 

@@ -33,7 +33,13 @@ Floats some_rows(const Floats& points, int64_t n, int64_t k, int64_t d) {
 }
 
 Data make(const char* name, int64_t n, int64_t k, int64_t d, double mean, double spread) {
-    Data data{name, n, k, d, test::normal(n, d, 11, static_cast<float>(mean), static_cast<float>(spread)), {}};
+    Data data{
+            name,
+            n,
+            k,
+            d,
+            test::normal(n, d, 11, static_cast<float>(mean), static_cast<float>(spread)),
+            {}};
     data.centroids = some_rows(data.points, n, k, d);
     return data;
 }
@@ -165,8 +171,7 @@ TEST_F(CudaBackend, StepsAsTheCpuDoes) {
     for (const Data& data : datasets()) {
         SCOPED_TRACE(data.name);
         const Points points(VectorView::of(data.points.data(), data.n, data.d));
-        expect_equal_steps(
-                cpu, *cuda, points, nullptr, Metric::l2, data.centroids, data.k);
+        expect_equal_steps(cpu, *cuda, points, nullptr, Metric::l2, data.centroids, data.k);
         Floats weights = test::normal(data.n, 1, 5, 2, 0.5);
         for (float& weight : weights) {
             weight = std::abs(weight);

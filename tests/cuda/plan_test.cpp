@@ -28,16 +28,17 @@ DeviceInfo ampere() {
 }
 
 TEST(Plan, TakesWhatTheDeviceAndTheRowsAllow) {
-    EXPECT_EQ(choose_plan({1, 1 << 20, 8192, 128, true, 16}, hopper()).kernel,
-              AssignKernel::resident);
-    EXPECT_EQ(choose_plan({1, 1 << 20, 8192, 768, true, 16}, hopper()).kernel,
-              AssignKernel::streamed);
     EXPECT_EQ(
-            choose_plan({1, 1 << 20, 8192, 32, true, 16}, hopper()).kernel, AssignKernel::narrow);
-    EXPECT_EQ(choose_plan({1, 1 << 20, 8192, 128, true, 2}, hopper()).kernel,
-              AssignKernel::generic);
-    EXPECT_EQ(choose_plan({1, 1 << 20, 8192, 128, true, 16}, ampere()).kernel,
-              AssignKernel::generic);
+            choose_plan({1, 1 << 20, 8192, 128, true, 16}, hopper()).kernel,
+            AssignKernel::resident);
+    EXPECT_EQ(
+            choose_plan({1, 1 << 20, 8192, 768, true, 16}, hopper()).kernel,
+            AssignKernel::streamed);
+    EXPECT_EQ(choose_plan({1, 1 << 20, 8192, 32, true, 16}, hopper()).kernel, AssignKernel::narrow);
+    EXPECT_EQ(
+            choose_plan({1, 1 << 20, 8192, 128, true, 2}, hopper()).kernel, AssignKernel::generic);
+    EXPECT_EQ(
+            choose_plan({1, 1 << 20, 8192, 128, true, 16}, ampere()).kernel, AssignKernel::generic);
     for (const AssignPlan& plan : assign_plans({1, 5000, 300, 16, true, 16, false}, hopper())) {
         EXPECT_NE(plan.kernel, AssignKernel::narrow) << "needs folded biases";
     }

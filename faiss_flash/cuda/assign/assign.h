@@ -34,8 +34,8 @@ struct CentroidTable {
 /// How centroids are moved and scaled before they are rounded, and how far they are off then.
 /// Values are (c - mean) s for a power of two s that brings the largest to 2^13 .. 2^14.
 struct Centring {
-    const float* mean = nullptr;        ///< [d] on the device
-    const float* point_scale = nullptr; ///< of the points: scores are in units of both scales
+    const float* mean = nullptr;             ///< [d] on the device
+    const float* point_scale = nullptr;      ///< of the points: scores are in units of both scales
     struct CentroidBounds* bounds = nullptr; ///< filled; in device memory
 };
 

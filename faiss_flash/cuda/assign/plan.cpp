@@ -19,9 +19,9 @@ struct Line {
     double at(int64_t columns) const { return fixed + per_column * static_cast<double>(columns); }
 };
 
-constexpr double kLaunchSeconds = 3.6e-6;
-constexpr double kMergeSeconds = 5e-6; ///< of the kernel that brings splits together,
-constexpr double kSplitSeconds = 1e-7; ///< and of each split there
+constexpr double kLaunchSeconds = 3e-6;
+constexpr double kMergeSeconds = 4.8e-6; ///< of the kernel that brings splits together,
+constexpr double kSplitSeconds = 1.1e-7; ///< and of each split there
 
 /// What a plan's kernel does at a time, and what that costs.
 struct Tile {
@@ -32,11 +32,11 @@ struct Tile {
     double startup = 0;    ///< of a piece of work besides its tiles
 };
 
-constexpr Line kNarrowTile{310, 6.5}, kNarrowStartup{5800, 0};
-constexpr Line kResidentTile{430, 13.6}, kResidentStartup{5460, 16};
-constexpr double kPointsInShared = 1.12; ///< a tile whose points are not in registers
-constexpr Line kStreamedTile{104, 25.6}, kPairTile{450, 23}, kStreamedStartup{4000, 6.5};
-constexpr Line kOnchipTile{1210, 0}, kOnchipStartup{2040, 0};
+constexpr Line kNarrowTile{440, 5.8}, kNarrowStartup{5800, 0};
+constexpr Line kResidentTile{430, 13.6}, kResidentStartup{4500, 16};
+constexpr double kPointsInShared = 1.17; ///< a tile whose points are not in registers
+constexpr Line kStreamedTile{95, 25.3}, kPairTile{450, 23.9}, kStreamedStartup{4000, 6.5};
+constexpr Line kOnchipTile{875, 0}, kOnchipStartup{1800, 0};
 constexpr Line kGenericTile{3300, 57.5}, kGenericStartup{2000, 0};
 
 template <int kSteps>

@@ -25,8 +25,8 @@ struct AssignPlan {
 
 struct AssignShape {
     int64_t batch, n, k, d;
-    bool second;   ///< the second best score is wanted
-    int alignment; ///< bytes that every row's start is a multiple of, at most 16
+    bool second;        ///< the second best score is wanted
+    int alignment;      ///< bytes that every row's start is a multiple of, at most 16
     bool folded = true; ///< d <= 32: the table has folded biases
 };
 

@@ -3,8 +3,8 @@
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/assign/tile_config.h>
 #include <faiss_flash/cuda/runtime/check.h>
-#include <faiss_flash/cuda/exact/scaling.cuh>
 #include <faiss_flash/cuda/assign/sm90/folded_bias.cuh>
+#include <faiss_flash/cuda/exact/scaling.cuh>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -177,8 +177,7 @@ CentroidTable prepare(
     arguments.row_elements = static_cast<int>(table.row_elements);
     arguments.l2 = metric == Metric::l2;
     arguments.centring = centring;
-    const dim3 grid(
-            static_cast<unsigned>(table.padded_k / kWarps), static_cast<unsigned>(batch));
+    const dim3 grid(static_cast<unsigned>(table.padded_k / kWarps), static_cast<unsigned>(batch));
     const auto kernel = bf16 ? prepare_kernel<__nv_bfloat16> : prepare_kernel<__half>;
     kernel<<<grid, 32 * kWarps, 0, stream>>>(arguments);
     check_launch("preparing centroids");

@@ -15,8 +15,7 @@ int64_t DevicePoints::bytes(int64_t n, int64_t d) {
 /// Rows go through two pinned buffers: while one is copied to the device, the other is filled.
 void DevicePoints::upload(const Points& points, int64_t first, cudaStream_t stream) {
     constexpr int64_t kBufferBytes = int64_t{8} << 20;
-    const int64_t rows_a_buffer =
-            std::max<int64_t>(1, std::min(n_, kBufferBytes / (4 * d_)));
+    const int64_t rows_a_buffer = std::max<int64_t>(1, std::min(n_, kBufferBytes / (4 * d_)));
     PinnedPair<float> staging(static_cast<size_t>(rows_a_buffer * d_));
     for (int64_t done = 0; done < n_; done += rows_a_buffer) {
         const int64_t count = std::min(rows_a_buffer, n_ - done);

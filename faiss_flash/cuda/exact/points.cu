@@ -73,8 +73,7 @@ __global__ void convert_kernel(
     double square = 0;
     double residual_square = 0;
     for (int j = lane; j < row_elements; j += 32) {
-        const double exact =
-                j < d ? (double{rows[row * d + j]} - double{mean[j]}) * factor : 0.0;
+        const double exact = j < d ? (double{rows[row * d + j]} - double{mean[j]}) * factor : 0.0;
         const __half value = __float2half_rn(static_cast<float>(exact));
         halves[row * row_elements + j] = value;
         const double rounded = __half2float(value);

@@ -1,5 +1,5 @@
-/// Points on the device, as the exact assignment needs them: the float32 rows, and a centred, scaled
-/// f16 copy with the length of each row and of what rounding took from it.
+/// Points on the device, as the exact assignment needs them: the float32 rows, and a centred,
+/// scaled f16 copy with the length of each row and of what rounding took from it.
 #pragma once
 
 #include <faiss_flash/core/points.h>

@@ -63,14 +63,18 @@ void launch(
                   variant->shared_bytes),
           "shared memory of the assignment kernel");
     const int clusters = std::min(arguments.work, device.multiprocessors / variant->cluster_blocks);
+    cudaLaunchAttribute cluster;
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {static_cast<unsigned>(variant->cluster_blocks), 1, 1};
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(clusters * variant->cluster_blocks));
+    config.blockDim = dim3(static_cast<unsigned>(variant->threads));
+    config.dynamicSmemBytes = static_cast<size_t>(variant->shared_bytes);
+    config.stream = stream;
+    config.attrs = &cluster;
+    config.numAttrs = variant->cluster_blocks > 1 ? 1 : 0;
     void* parameters[] = {&arguments};
-    check(cudaLaunchKernel(
-                  variant->function,
-                  dim3(static_cast<unsigned>(clusters * variant->cluster_blocks)),
-                  dim3(static_cast<unsigned>(variant->threads)),
-                  parameters,
-                  static_cast<size_t>(variant->shared_bytes),
-                  stream),
+    check(cudaLaunchKernelExC(&config, variant->function, parameters),
           "launching the Hopper assignment kernel");
 }
 

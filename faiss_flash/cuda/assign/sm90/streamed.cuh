@@ -46,7 +46,6 @@ __device__ __forceinline__ void load_stages(
     using Tile = StreamedTile<kBlocks>;
     constexpr int kPart = Tile::kCentroids / kBlocks; // of the tile, a block's to fetch
     constexpr int kPartBytes = Tile::kCentroidBytes / kBlocks;
-    constexpr auto kAllBlocks = static_cast<uint16_t>((1 << kBlocks) - 1);
     ptx::prefetch_tensor_map(arguments.points);
     ptx::prefetch_tensor_map(arguments.centroids);
     RingPosition<Tile::kStages> c;
@@ -74,26 +73,45 @@ __device__ __forceinline__ void load_stages(
                         s * Tile::kSliceColumns,
                         piece.row + rank * Tile::kPoints,
                         piece.batch);
-                ptx::tma_load_3d_multicast(
-                        shared.centroids[c.stage] + rank * kPartBytes,
-                        arguments.centroids,
-                        barrier,
-                        kAllBlocks,
-                        s * Tile::kSliceColumns,
-                        tile * Tile::kCentroids + rank * kPart,
-                        piece.batch);
+                uint8_t* part = shared.centroids[c.stage] + rank * kPartBytes;
+                const int column = s * Tile::kSliceColumns;
+                const int row = tile * Tile::kCentroids + rank * kPart;
+                if constexpr (kBlocks > 1) {
+                    constexpr auto kAllBlocks = static_cast<uint16_t>((1 << kBlocks) - 1);
+                    ptx::tma_load_3d_multicast(
+                            part,
+                            arguments.centroids,
+                            barrier,
+                            kAllBlocks,
+                            column,
+                            row,
+                            piece.batch);
+                } else {
+                    ptx::tma_load_3d(part, arguments.centroids, barrier, column, row, piece.batch);
+                }
                 c.advance();
             }
         }
     }
 }
 
-/// This warp has read the stage, in every block that fills it.
+/// All threads of the blocks that share centroids.
 template <int kBlocks>
-__device__ __forceinline__ void release_in_cluster(uint64_t* barrier) {
-    __syncwarp();
-    if (threadIdx.x % 32 < kBlocks) {
-        ptx::mbarrier_arrive_at(barrier, threadIdx.x % 32);
+__device__ __forceinline__ void sync_blocks() {
+    if constexpr (kBlocks > 1) {
+        ptx::cluster_sync();
+    } else {
+        __syncthreads();
+    }
+}
+
+/// This warp has read the stage: says so to every block that fills it.
+template <int kBlocks>
+__device__ __forceinline__ void release_in_cluster(uint64_t* barrier, int rank) {
+    release(barrier);
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (lane < kBlocks && lane != rank) {
+        ptx::mbarrier_arrive_at(barrier, static_cast<uint32_t>(lane));
     }
 }
 
@@ -140,14 +158,14 @@ __device__ __forceinline__ void consume_stages(
                 }
                 if (s > 0) {
                     ptx::wgmma_wait<1>();
-                    release_in_cluster<kBlocks>(&shared.empty[used]);
+                    release_in_cluster<kBlocks>(&shared.empty[used], rank);
                 }
                 used = c.stage;
                 c.advance();
             }
             ptx::wgmma_wait<0>();
             pin(acc);
-            release_in_cluster<kBlocks>(&shared.empty[used]);
+            release_in_cluster<kBlocks>(&shared.empty[used], rank);
             rows.update(acc, tile * Tile::kCentroids);
         }
         rows.finish();
@@ -161,17 +179,16 @@ __device__ __forceinline__ void consume_stages(
 }
 
 template <class Element, int kBlocks, bool kSecond>
-__global__ void __cluster_dims__(kBlocks, 1, 1)
-        __launch_bounds__(StreamedTile<kBlocks>::kThreads, 1)
-                assign_streamed(const __grid_constant__ Arguments arguments) {
+__global__ void __launch_bounds__(StreamedTile<kBlocks>::kThreads, 1)
+        assign_streamed(const __grid_constant__ Arguments arguments) {
     using Tile = StreamedTile<kBlocks>;
     auto& shared = *reinterpret_cast<StreamedShared<kBlocks>*>(aligned_shared());
     if (threadIdx.x == 0) {
         init_ring(shared.full, shared.empty, kBlocks * Tile::kConsumers);
         ptx::mbarrier_init_fence();
     }
-    ptx::cluster_sync();
-    const int rank = static_cast<int>(ptx::cluster_rank());
+    sync_blocks<kBlocks>();
+    const int rank = kBlocks > 1 ? static_cast<int>(ptx::cluster_rank()) : 0;
     const int slices = (arguments.d + Tile::kSliceColumns - 1) / Tile::kSliceColumns;
     const int warpgroup = warpgroup_of_thread();
     if (warpgroup == 0) {
@@ -185,7 +202,7 @@ __global__ void __cluster_dims__(kBlocks, 1, 1)
         consume_stages<Element, kBlocks, kSecond>(arguments, shared, rank, slices, warpgroup - 1);
     }
     // A block must not end while another may still copy into it or arrive at its barriers.
-    ptx::cluster_sync();
+    sync_blocks<kBlocks>();
 }
 
 } // namespace faiss_flash::cuda::sm90

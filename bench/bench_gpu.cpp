@@ -37,7 +37,7 @@ void assign(State& state, Shape shape, bool second, bool generic) {
     cuda::AssignPlan plan =
             cuda::choose_plan(cuda::shape_of(rows, table, output), cuda::device_info());
     if (generic) {
-        plan = {cuda::AssignKernel::generic, 1, 1};
+        plan = {cuda::AssignKernel::generic, 1};
     }
     bench::Events events;
     cuda::assign(rows, table, output, nullptr, plan);

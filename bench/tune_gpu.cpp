@@ -1,5 +1,5 @@
 /// How far the cost model's plans are from the best ones: every plan of a grid of shapes, timed.
-/// Lines "B n k d second kernel cluster splits ms expected_ms chosen", then a summary.
+/// Lines "B n k d second kernel splits ms expected_ms chosen", then a summary.
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #include <vector>
 
 namespace {
@@ -59,9 +60,7 @@ double milliseconds(
     return times[kRuns / 2];
 }
 
-} // namespace
-
-int main() {
+int tune() {
     if (cuda::device_count() == 0) {
         std::puts("no CUDA device");
         return 1;
@@ -83,20 +82,17 @@ int main() {
             double chosen = 0;
             for (const cuda::AssignPlan& plan : cuda::assign_plans(shape, cuda::device_info())) {
                 const double time = milliseconds(problem, output, plan, stream);
-                const bool is_choice = plan.kernel == choice.kernel &&
-                                       plan.cluster_blocks == choice.cluster_blocks &&
-                                       plan.splits == choice.splits;
+                const bool is_choice = plan.kernel == choice.kernel && plan.splits == choice.splits;
                 best = std::min(best, time);
                 chosen = is_choice ? time : chosen;
                 std::printf(
-                        "%ld %ld %ld %ld %d %s %d %d %.4f %.4f %d\n",
+                        "%ld %ld %ld %ld %d %s %d %.4f %.4f %d\n",
                         shape.batch,
                         shape.n,
                         shape.k,
                         d,
                         shape.second,
                         names[static_cast<int>(plan.kernel)],
-                        plan.cluster_blocks,
                         plan.splits,
                         time,
                         cuda::expected_seconds(shape, plan, cuda::device_info()) * 1e3,
@@ -113,4 +109,15 @@ int main() {
             std::exp(log_sum / count),
             worst);
     return 0;
+}
+
+} // namespace
+
+int main() {
+    try {
+        return tune();
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 1;
+    }
 }

@@ -119,7 +119,7 @@ std::vector<AssignPlan> plans_of(const Problem& problem) {
 
 std::string name_of(const AssignPlan& plan) {
     static const char* const names[] = {"narrow", "resident", "streamed", "onchip", "generic"};
-    return names[static_cast<int>(plan.kernel)] + std::to_string(plan.cluster_blocks) + "_splits" +
+    return names[static_cast<int>(plan.kernel)] + std::string("_splits") +
            std::to_string(plan.splits);
 }
 
@@ -283,16 +283,15 @@ INSTANTIATE_TEST_SUITE_P(
         Kernels,
         AssignKernels,
         testing::Values(
-                AssignPlan{AssignKernel::narrow, 1, 1},
-                AssignPlan{AssignKernel::narrow, 1, 2},
-                AssignPlan{AssignKernel::resident, 1, 1},
-                AssignPlan{AssignKernel::resident, 1, 2},
-                AssignPlan{AssignKernel::streamed, 1, 1},
-                AssignPlan{AssignKernel::streamed, 2, 1},
-                AssignPlan{AssignKernel::streamed, 2, 2},
-                AssignPlan{AssignKernel::onchip, 1, 1},
-                AssignPlan{AssignKernel::generic, 1, 1},
-                AssignPlan{AssignKernel::generic, 1, 2}),
+                AssignPlan{AssignKernel::narrow, 1},
+                AssignPlan{AssignKernel::narrow, 2},
+                AssignPlan{AssignKernel::resident, 1},
+                AssignPlan{AssignKernel::resident, 2},
+                AssignPlan{AssignKernel::streamed, 1},
+                AssignPlan{AssignKernel::streamed, 2},
+                AssignPlan{AssignKernel::onchip, 1},
+                AssignPlan{AssignKernel::generic, 1},
+                AssignPlan{AssignKernel::generic, 2}),
         [](const auto& tested) { return name_of(tested.param); });
 
 /// Every centroid several times, in other tiles, halves of tiles, groups and lanes.

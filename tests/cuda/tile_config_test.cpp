@@ -26,22 +26,14 @@ void check_resident() {
             128 * (Tile::kProducerRegisters + Tile::kConsumers * Tile::kConsumerRegisters), 65536);
 }
 
-template <int kBlocks>
-void check_streamed() {
-    using Tile = StreamedTile<kBlocks>;
-    EXPECT_LE(Tile::kSharedBytes, kSm90SharedLimit);
-    EXPECT_GE(Tile::kStages, 3);
-    EXPECT_EQ(Tile::kCentroids % kBlocks, 0);
-}
-
 TEST(TileConfig, FitsTheDevice) {
 #define FAISS_FLASH_NARROW(steps) check_narrow<steps>();
 #define FAISS_FLASH_RESIDENT(steps) check_resident<steps>();
-#define FAISS_FLASH_STREAMED(blocks) check_streamed<blocks>();
 #include <faiss_flash/cuda/assign/sm90/instances.def>
 #undef FAISS_FLASH_NARROW
 #undef FAISS_FLASH_RESIDENT
-#undef FAISS_FLASH_STREAMED
+    EXPECT_LE(StreamedTile::kSharedBytes, kSm90SharedLimit);
+    EXPECT_GE(StreamedTile::kStages, 3);
 }
 
 } // namespace

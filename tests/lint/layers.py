@@ -26,7 +26,9 @@ ALLOWED = {
     "tests/install": [*PUBLIC, "faiss/"],
 }
 # The one list of factories knows the backends.
-EXCEPTIONS = {"faiss_flash/core/backends.cpp": ["faiss_flash/cpu/backend.h", "faiss_flash/cuda/backend.h"]}
+EXCEPTIONS = {
+    "faiss_flash/core/backends.cpp": ["faiss_flash/cpu/backend.h", "faiss_flash/cuda/backend.h"]
+}
 WATCHED = re.compile(
     r"^(faiss_flash/|faiss/|swig/|omp\.h|immintrin\.h|cuda|Python\.h|numpy/|benchmark/|CLI/)"
 )

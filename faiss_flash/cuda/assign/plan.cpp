@@ -20,23 +20,24 @@ struct Line {
 };
 
 constexpr double kLaunchSeconds = 3e-6;
-constexpr double kMergeSeconds = 4.8e-6; ///< of the kernel that brings splits together,
-constexpr double kSplitSeconds = 1.1e-7; ///< and of each split there
+constexpr double kMergeSeconds = 4.1e-6;  ///< of the kernel that brings splits together,
+constexpr double kSplitSeconds = 1.12e-7; ///< and of each split there
 
 /// What a plan's kernel does at a time, and what that costs.
 struct Tile {
-    int64_t points = 0;    ///< of a cluster
+    int64_t points = 0;    ///< of a block
     int64_t centroids = 0; ///< of a centroid tile
-    int64_t slots = 0;     ///< clusters that run at the same time
+    int64_t slots = 0;     ///< blocks that run at the same time
     double clocks = 0;     ///< of a tile
     double startup = 0;    ///< of a piece of work besides its tiles
 };
 
-constexpr Line kNarrowTile{440, 5.8}, kNarrowStartup{5800, 0};
-constexpr Line kResidentTile{430, 13.6}, kResidentStartup{4500, 16};
-constexpr double kPointsInShared = 1.17; ///< a tile whose points are not in registers
-constexpr Line kStreamedTile{95, 25.3}, kPairTile{450, 23.9}, kStreamedStartup{4000, 6.5};
-constexpr Line kOnchipTile{875, 0}, kOnchipStartup{1800, 0};
+constexpr Line kNarrowTile{499, 10.3}, kNarrowStartup{5130, 0};
+constexpr Line kResidentTile{439, 16.0}, kResidentStartup{3880, 11.2};
+constexpr double kPointsInShared = 1.1;   ///< a tile whose points are not in registers,
+constexpr double kSearchedStartup = 4940; ///< and that searches most of its first tiles
+constexpr Line kStreamedTile{93, 19.1}, kStreamedStartup{5100, 2.7};
+constexpr Line kOnchipTile{1030, 0}, kOnchipStartup{1930, 0};
 constexpr Line kGenericTile{3300, 57.5}, kGenericStartup{2000, 0};
 
 template <int kSteps>
@@ -52,21 +53,21 @@ Tile narrow_tile(const DeviceInfo& device) {
 template <int kSteps>
 Tile resident_tile(const DeviceInfo& device) {
     using Shape = ResidentTile<kSteps>;
-    constexpr int kColumns = kSteps * Shape::kStepColumns;
+    constexpr bool kSearched = Shape::kSavedScores == 0;
     return {Shape::kPoints,
             Shape::kCentroids,
             device.multiprocessors,
-            kResidentTile.at(kColumns) * (Shape::kSavedScores > 0 ? 1 : kPointsInShared),
-            kResidentStartup.at(kColumns)};
+            kResidentTile.at(Shape::kColumns) * (kSearched ? kPointsInShared : 1),
+            kResidentStartup.at(Shape::kColumns) + (kSearched ? kSearchedStartup : 0)};
 }
 
-Tile streamed_tile(int64_t d, int blocks, const DeviceInfo& device) {
-    using Shape = StreamedTile<1>;
+Tile streamed_tile(int64_t d, const DeviceInfo& device) {
+    using Shape = StreamedTile;
     const int64_t columns = ceil_div(d, Shape::kSliceColumns) * Shape::kSliceColumns;
-    return {Shape::kPoints * blocks,
+    return {Shape::kPoints,
             Shape::kCentroids,
-            device.multiprocessors / blocks,
-            (blocks == 1 ? kStreamedTile : kPairTile).at(columns),
+            device.multiprocessors,
+            kStreamedTile.at(columns),
             kStreamedStartup.at(columns)};
 }
 
@@ -76,19 +77,16 @@ Tile tile_of(const AssignShape& shape, const AssignPlan& plan, const DeviceInfo&
     if (plan.kernel == AssignKernel::narrow && shape.d <= NarrowTile<steps>::kColumns) { \
         return narrow_tile<steps>(device);                                               \
     }
-#define FAISS_FLASH_RESIDENT(steps)                             \
-    if (plan.kernel == AssignKernel::resident &&                \
-        shape.d <= steps * ResidentTile<steps>::kStepColumns) { \
-        return resident_tile<steps>(device);                    \
-    }
-#define FAISS_FLASH_STREAMED(blocks)                                              \
-    if (plan.kernel == AssignKernel::streamed && plan.cluster_blocks == blocks) { \
-        return streamed_tile(shape.d, blocks, device);                            \
+#define FAISS_FLASH_RESIDENT(steps)                                                          \
+    if (plan.kernel == AssignKernel::resident && shape.d <= ResidentTile<steps>::kColumns) { \
+        return resident_tile<steps>(device);                                                 \
     }
 #include <faiss_flash/cuda/assign/sm90/instances.def>
 #undef FAISS_FLASH_NARROW
 #undef FAISS_FLASH_RESIDENT
-#undef FAISS_FLASH_STREAMED
+    if (plan.kernel == AssignKernel::streamed) {
+        return streamed_tile(shape.d, device);
+    }
     const int64_t slots = int64_t{2} * device.multiprocessors;
     if (plan.kernel == AssignKernel::onchip) {
         using Shape = OnchipTile;
@@ -123,18 +121,17 @@ std::vector<AssignPlan> assign_plans(const AssignShape& shape, const DeviceInfo&
     std::vector<AssignPlan> kernels;
     if (device.runs_sm90a() && shape.alignment == 16) {
         if (shape.d <= kMostFoldedColumns && shape.folded) {
-            kernels.push_back({AssignKernel::narrow, 1, 1});
+            kernels.push_back({AssignKernel::narrow, 1});
         }
         if (shape.d <= kMostResidentColumns) {
-            kernels.push_back({AssignKernel::resident, 1, 1});
+            kernels.push_back({AssignKernel::resident, 1});
         }
-        kernels.push_back({AssignKernel::streamed, 1, 1});
-        kernels.push_back({AssignKernel::streamed, 2, 1});
+        kernels.push_back({AssignKernel::streamed, 1});
     }
     if (fits_on_chip(shape, device)) {
-        kernels.push_back({AssignKernel::onchip, 1, 1});
+        kernels.push_back({AssignKernel::onchip, 1});
     }
-    kernels.push_back({AssignKernel::generic, 1, 1});
+    kernels.push_back({AssignKernel::generic, 1});
 
     constexpr int64_t kMostRounds = 4; // beyond, splitting has nothing to fill up
     std::vector<AssignPlan> plans;

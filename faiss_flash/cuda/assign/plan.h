@@ -19,8 +19,7 @@ enum class AssignKernel : uint8_t {
 
 struct AssignPlan {
     AssignKernel kernel = AssignKernel::generic;
-    int cluster_blocks = 1; ///< streamed: blocks that share centroids, 1 or 2
-    int splits = 1;         ///< parts of the centroids that different blocks go over
+    int splits = 1; ///< parts of the centroids that different blocks go over
 };
 
 struct AssignShape {

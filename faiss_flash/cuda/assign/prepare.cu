@@ -17,8 +17,8 @@ namespace faiss_flash::cuda {
 
 namespace {
 
-constexpr int kLargestTile = StreamedTile<1>::kCentroids; // what K is padded to
-constexpr int kWarps = 4;                                 // of a block
+constexpr int kLargestTile = StreamedTile::kCentroids; // what K is padded to
+constexpr int kWarps = 4;                              // of a block
 
 struct Arguments {
     const float* centroids;

@@ -47,9 +47,10 @@ struct ResidentTile {
     static constexpr int kPoints = 256;    ///< a block's
     static constexpr int kCentroids = 128; ///< a centroid tile's
     static constexpr int kStepColumns = 16;
+    static constexpr int kColumns = kSteps * kStepColumns;
     /// Columns of an operand tile; its rows are as wide as the swizzle.
     static constexpr int kSliceColumns = 64;
-    static constexpr int kSlices = (kSteps * kStepColumns + kSliceColumns - 1) / kSliceColumns;
+    static constexpr int kSlices = (kColumns + kSliceColumns - 1) / kSliceColumns;
     static constexpr int kSliceSteps = kSliceColumns / kStepColumns;
 
     /// Few columns: the epilogue is the limit, and four warps a scheduler hide its latency. Many:
@@ -90,10 +91,8 @@ struct ResidentTile {
 };
 
 /// Hopper, any d: 128 points a block against tiles of 256 centroids, both streamed 64 columns at a
-/// time. The blocks of a cluster have points of their own and share each centroid tile.
-template <int kBlocks>
+/// time.
 struct StreamedTile {
-    static constexpr int kClusterBlocks = kBlocks;
     static constexpr int kPoints = 128; ///< a block's
     static constexpr int kCentroids = 256;
     static constexpr int kStepColumns = 16;

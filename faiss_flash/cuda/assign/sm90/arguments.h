@@ -14,14 +14,14 @@ struct Arguments {
     int64_t bias_batch;
     const uint8_t* folded; ///< centroids and biases of d <= 32: folded_bias.cuh
     const float* reach;    ///< [batch] longest centroid; with folded biases
-    bool half_square;               ///< with folded biases
+    bool half_square;      ///< with folded biases
     float* best;           ///< [splits x batch x n] highest score
     float* second;         ///< [splits x batch x n] second highest; read only where kSecond
     int32_t* ids;          ///< [splits x batch x n]
     int32_t n;
     int32_t d;
     int32_t batch;
-    int32_t point_tiles;     ///< of one problem, in clusters' points
+    int32_t point_tiles;     ///< of one problem
     int32_t tiles;           ///< centroid tiles
     int32_t tiles_per_split; ///< centroid tiles that one piece of work goes over
     int32_t splits;

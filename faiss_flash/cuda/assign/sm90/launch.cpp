@@ -7,11 +7,11 @@
 
 namespace faiss_flash::cuda::sm90 {
 
-const Variant* find_f16(const AssignPlan& plan, int64_t d, bool second);
-const Variant* find_bf16(const AssignPlan& plan, int64_t d, bool second);
+const Variant* find_f16(AssignKernel kernel, int64_t d, bool second);
+const Variant* find_bf16(AssignKernel kernel, int64_t d, bool second);
 
-const Variant* find_variant(const AssignPlan& plan, int64_t d, bool bf16, bool second) {
-    return bf16 ? find_bf16(plan, d, second) : find_f16(plan, d, second);
+const Variant* find_variant(AssignKernel kernel, int64_t d, bool bf16, bool second) {
+    return bf16 ? find_bf16(kernel, d, second) : find_f16(kernel, d, second);
 }
 
 void launch(
@@ -21,7 +21,7 @@ void launch(
         cudaStream_t stream,
         const AssignPlan& plan) {
     const bool second = output.second != nullptr;
-    const Variant* variant = find_variant(plan, points.columns, points.bf16, second);
+    const Variant* variant = find_variant(plan.kernel, points.columns, points.bf16, second);
     const DeviceInfo& device = device_info();
     if (!variant || !can_map(points) || !device.runs_sm90a()) {
         throw InvalidArgument("plan: the Hopper kernel cannot take these points on this device");
@@ -62,19 +62,15 @@ void launch(
                   cudaFuncAttributeMaxDynamicSharedMemorySize,
                   variant->shared_bytes),
           "shared memory of the assignment kernel");
-    const int clusters = std::min(arguments.work, device.multiprocessors / variant->cluster_blocks);
-    cudaLaunchAttribute cluster;
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim = {static_cast<unsigned>(variant->cluster_blocks), 1, 1};
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(static_cast<unsigned>(clusters * variant->cluster_blocks));
-    config.blockDim = dim3(static_cast<unsigned>(variant->threads));
-    config.dynamicSmemBytes = static_cast<size_t>(variant->shared_bytes);
-    config.stream = stream;
-    config.attrs = &cluster;
-    config.numAttrs = variant->cluster_blocks > 1 ? 1 : 0;
+    const int blocks = std::min(arguments.work, device.multiprocessors);
     void* parameters[] = {&arguments};
-    check(cudaLaunchKernelExC(&config, variant->function, parameters),
+    check(cudaLaunchKernel(
+                  variant->function,
+                  dim3(static_cast<unsigned>(blocks)),
+                  dim3(static_cast<unsigned>(variant->threads)),
+                  parameters,
+                  static_cast<size_t>(variant->shared_bytes),
+                  stream),
           "launching the Hopper assignment kernel");
 }
 

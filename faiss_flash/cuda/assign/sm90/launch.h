@@ -10,11 +10,10 @@ namespace faiss_flash::cuda::sm90 {
 struct Variant {
     AssignKernel kernel;
     int columns; ///< that it can take; 0 = any
-    int cluster_blocks;
     bool second;
     int threads;
     int shared_bytes;
-    int points;    ///< of a cluster at a time
+    int points;    ///< of a block at a time
     int centroids; ///< of a tile
     int slice_columns;
     int point_box; ///< rows of a copy
@@ -22,8 +21,8 @@ struct Variant {
     const void* function;
 };
 
-/// The variant of the plan's kernel with the fewest columns that holds d; null where there is none.
-const Variant* find_variant(const AssignPlan& plan, int64_t d, bool bf16, bool second);
+/// The kernel's variant with the fewest columns that holds d; null where there is none.
+const Variant* find_variant(AssignKernel kernel, int64_t d, bool bf16, bool second);
 
 /// Throws InvalidArgument where no variant can run these points.
 void launch(

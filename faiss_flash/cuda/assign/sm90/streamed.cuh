@@ -1,25 +1,23 @@
 /// FlashAssign for Hopper (sm_90a), any d: points and centroids both stream through shared memory.
 ///
-/// Budget as in resident.cuh for the tensor cores and device memory. L2 is what can run short: a
-/// block of 128 points takes 16 KB of points and 32 KB of centroids for 1024 clocks of products.
-/// Two blocks of a cluster with points of their own each fetch half of the centroids for both: 32
-/// instead of 48 bytes a clock and SM.
+/// Budget as in resident.cuh for the tensor cores and device memory. A block of 128 points takes 16
+/// KB of points and 32 KB of centroids from L2 for 1024 clocks of products: 48 bytes a clock and
+/// SM. (A cluster of two blocks that fetch half of the centroids each for both needs 32, and is
+/// slower by a quarter: its blocks wait for each other.)
 ///
-/// 1. A persistent grid of clusters takes 128 points a block at a time, and goes over tiles of 256
-///    centroids and, within, over slices of 64 columns: one stage of the ring.
-/// 2. One thread of each block fills its ring: its own points, and its part of the centroids in all
-///    blocks of the cluster. A stage is free when the consumers of all blocks have read it.
-/// 3. Two consumer warpgroups hold 64 x 256 scores each, which start as the biases. The second
+/// 1. A persistent grid takes 128 points a block at a time, and goes over tiles of 256 centroids
+/// and,
+///    within, over slices of 64 columns: one stage of the ring, filled by one thread.
+/// 2. Two consumer warpgroups hold 64 x 256 scores each, which start as the biases. The second
 /// starts
 ///    each tile a slice after the first: one then reduces its scores (saved_best.cuh) while the
 ///    other multiplies.
-/// 4. After the last tile best score, second best and id are written.
+/// 3. After the last tile best score, second best and id are written.
 #pragma once
 
 #include <faiss_flash/cuda/assign/tile_config.h>
 #include <faiss_flash/cuda/assign/saved_best.cuh>
 #include <faiss_flash/cuda/assign/sm90/pipeline.cuh>
-#include <faiss_flash/cuda/ptx/cluster.cuh>
 #include <faiss_flash/cuda/ptx/mbarrier.cuh>
 #include <faiss_flash/cuda/ptx/tma.cuh>
 #include <faiss_flash/cuda/ptx/wgmma.cuh>
@@ -28,9 +26,8 @@
 
 namespace faiss_flash::cuda::sm90 {
 
-template <int kBlocks>
 struct StreamedShared {
-    using Tile = StreamedTile<kBlocks>;
+    using Tile = StreamedTile;
 
     uint8_t points[Tile::kStages][Tile::kPointBytes];
     uint8_t centroids[Tile::kStages][Tile::kCentroidBytes];
@@ -40,17 +37,14 @@ struct StreamedShared {
     uint64_t empty[Tile::kStages];
 };
 
-template <int kBlocks>
 __device__ __forceinline__ void load_stages(
-        const Arguments& arguments, StreamedShared<kBlocks>& shared, int rank, int slices) {
-    using Tile = StreamedTile<kBlocks>;
-    constexpr int kPart = Tile::kCentroids / kBlocks; // of the tile, a block's to fetch
-    constexpr int kPartBytes = Tile::kCentroidBytes / kBlocks;
+        const Arguments& arguments, StreamedShared& shared, int slices) {
+    using Tile = StreamedTile;
     ptx::prefetch_tensor_map(arguments.points);
     ptx::prefetch_tensor_map(arguments.centroids);
     RingPosition<Tile::kStages> c;
-    for (int work = blockIdx.x / kBlocks; work < arguments.work; work += gridDim.x / kBlocks) {
-        const Piece piece(arguments, work, Tile::kPoints * kBlocks);
+    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+        const Piece piece(arguments, work, Tile::kPoints);
         const float* bias = arguments.bias + piece.batch * arguments.bias_batch;
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
             for (int s = 0; s < slices; s++) {
@@ -66,59 +60,31 @@ __device__ __forceinline__ void load_stages(
                             Tile::kBiasBytes,
                             barrier);
                 }
+                const int column = s * Tile::kSliceColumns;
                 ptx::tma_load_3d(
                         shared.points[c.stage],
                         arguments.points,
                         barrier,
-                        s * Tile::kSliceColumns,
-                        piece.row + rank * Tile::kPoints,
+                        column,
+                        piece.row,
                         piece.batch);
-                uint8_t* part = shared.centroids[c.stage] + rank * kPartBytes;
-                const int column = s * Tile::kSliceColumns;
-                const int row = tile * Tile::kCentroids + rank * kPart;
-                if constexpr (kBlocks > 1) {
-                    constexpr auto kAllBlocks = static_cast<uint16_t>((1 << kBlocks) - 1);
-                    ptx::tma_load_3d_multicast(
-                            part,
-                            arguments.centroids,
-                            barrier,
-                            kAllBlocks,
-                            column,
-                            row,
-                            piece.batch);
-                } else {
-                    ptx::tma_load_3d(part, arguments.centroids, barrier, column, row, piece.batch);
-                }
+                ptx::tma_load_3d(
+                        shared.centroids[c.stage],
+                        arguments.centroids,
+                        barrier,
+                        column,
+                        tile * Tile::kCentroids,
+                        piece.batch);
                 c.advance();
             }
         }
     }
 }
 
-/// All threads of the blocks that share centroids.
-template <int kBlocks>
-__device__ __forceinline__ void sync_blocks() {
-    if constexpr (kBlocks > 1) {
-        ptx::cluster_sync();
-    } else {
-        __syncthreads();
-    }
-}
-
-/// This warp has read the stage: says so to every block that fills it.
-template <int kBlocks>
-__device__ __forceinline__ void release_in_cluster(uint64_t* barrier, int rank) {
-    release(barrier);
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    if (lane < kBlocks && lane != rank) {
-        ptx::mbarrier_arrive_at(barrier, static_cast<uint32_t>(lane));
-    }
-}
-
-template <class Element, int kBlocks, bool kSecond>
+template <class Element, bool kSecond>
 __device__ __forceinline__ void consume_stages(
-        const Arguments& arguments, StreamedShared<kBlocks>& shared, int rank, int slices, int w) {
-    using Tile = StreamedTile<kBlocks>;
+        const Arguments& arguments, StreamedShared& shared, int slices, int w) {
+    using Tile = StreamedTile;
     constexpr int kWidth = 2 * Tile::kSliceColumns;
     constexpr uint64_t kStep = Tile::kStepColumns * 2 >> 4;
     constexpr int kWarpgroupPoints = Tile::kPoints / Tile::kConsumers;
@@ -130,8 +96,8 @@ __device__ __forceinline__ void consume_stages(
     constexpr int kLead = 1;
     constexpr int kLeadThreads = 128 * Tile::kConsumers;
     float acc[1][Tile::kCentroids / 2];
-    for (int work = blockIdx.x / kBlocks; work < arguments.work; work += gridDim.x / kBlocks) {
-        const Piece piece(arguments, work, Tile::kPoints * kBlocks);
+    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+        const Piece piece(arguments, work, Tile::kPoints);
         rows.reset();
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
             int used = 0;
@@ -158,14 +124,14 @@ __device__ __forceinline__ void consume_stages(
                 }
                 if (s > 0) {
                     ptx::wgmma_wait<1>();
-                    release_in_cluster<kBlocks>(&shared.empty[used], rank);
+                    release(&shared.empty[used]);
                 }
                 used = c.stage;
                 c.advance();
             }
             ptx::wgmma_wait<0>();
             pin(acc);
-            release_in_cluster<kBlocks>(&shared.empty[used], rank);
+            release(&shared.empty[used]);
             rows.update(acc, tile * Tile::kCentroids);
         }
         rows.finish();
@@ -173,36 +139,32 @@ __device__ __forceinline__ void consume_stages(
                 arguments,
                 piece,
                 rows,
-                piece.row + rank * Tile::kPoints + w * kWarpgroupPoints,
+                piece.row + w * kWarpgroupPoints,
                 [](int /*r*/, float score) { return score; });
     }
 }
 
-template <class Element, int kBlocks, bool kSecond>
-__global__ void __launch_bounds__(StreamedTile<kBlocks>::kThreads, 1)
+template <class Element, bool kSecond>
+__global__ void __launch_bounds__(StreamedTile::kThreads, 1)
         assign_streamed(const __grid_constant__ Arguments arguments) {
-    using Tile = StreamedTile<kBlocks>;
-    auto& shared = *reinterpret_cast<StreamedShared<kBlocks>*>(aligned_shared());
+    using Tile = StreamedTile;
+    auto& shared = *reinterpret_cast<StreamedShared*>(aligned_shared());
     if (threadIdx.x == 0) {
-        init_ring(shared.full, shared.empty, kBlocks * Tile::kConsumers);
+        init_ring(shared.full, shared.empty, Tile::kConsumers);
         ptx::mbarrier_init_fence();
     }
-    sync_blocks<kBlocks>();
-    const int rank = kBlocks > 1 ? static_cast<int>(ptx::cluster_rank()) : 0;
+    __syncthreads();
     const int slices = (arguments.d + Tile::kSliceColumns - 1) / Tile::kSliceColumns;
     const int warpgroup = warpgroup_of_thread();
     if (warpgroup == 0) {
         ptx::release_registers<Tile::kProducerRegisters>();
         if (threadIdx.x == 0) {
-            load_stages<kBlocks>(arguments, shared, rank, slices);
+            load_stages(arguments, shared, slices);
         }
-        __syncwarp();
     } else {
         ptx::claim_registers<Tile::kConsumerRegisters>();
-        consume_stages<Element, kBlocks, kSecond>(arguments, shared, rank, slices, warpgroup - 1);
+        consume_stages<Element, kSecond>(arguments, shared, slices, warpgroup - 1);
     }
-    // A block must not end while another may still copy into it or arrive at its barriers.
-    sync_blocks<kBlocks>();
 }
 
 } // namespace faiss_flash::cuda::sm90

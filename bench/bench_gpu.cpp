@@ -68,8 +68,7 @@ void assign_memory(State& state, Shape shape) {
     }
     const bench::AssignProblem problem(shape.batch, shape.n, 1, shape.d);
     const auto centroids = bench::normal_floats(shape.batch * shape.k * shape.d);
-    cudaMemPool_t pool{};
-    cuda::check(cudaDeviceGetDefaultMemPool(&pool, 0), "the memory pool");
+    cudaMemPool_t pool = cuda::memory_pool();
     uint64_t before = 0;
     uint64_t highest = 0;
     bench::Events events;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/pool.h>
 
 #include <cstddef>
 #include <utility>
@@ -14,7 +15,8 @@ class Buffer {
    public:
     Buffer() = default;
     Buffer(size_t count, cudaStream_t stream) : stream_(stream) {
-        check(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(T), stream),
+        check(cudaMallocFromPoolAsync(
+                      reinterpret_cast<void**>(&data_), count * sizeof(T), memory_pool(), stream),
               "allocating device memory");
     }
     Buffer(Buffer&& other) noexcept

@@ -1,7 +1,8 @@
-/// A stream of one piece of work.
+/// A stream of one piece of work; at its end memory that it took goes back to the device.
 #pragma once
 
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/pool.h>
 
 namespace faiss_flash::cuda {
 
@@ -15,6 +16,7 @@ class Stream {
     ~Stream() {
         cudaStreamSynchronize(stream_);
         cudaStreamDestroy(stream_);
+        trim_memory_pool();
     }
     cudaStream_t get() const { return stream_; }
 

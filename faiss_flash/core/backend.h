@@ -21,6 +21,13 @@ struct StepResult {
     std::vector<float> means;    ///< [k x d] weighted means; zeros where the weight is 0
 };
 
+/// What becomes of an iteration's means before they are the next one's centroids.
+struct CentroidRules {
+    int64_t frozen = 0;         ///< the first centroids that keep their values
+    bool spherical = false;     ///< scaled to length 1
+    bool int_centroids = false; ///< rounded, halves away from zero
+};
+
 /// The training points of one run, made ready once and used every iteration.
 class LloydSession {
    public:
@@ -28,7 +35,48 @@ class LloydSession {
     /// Assigns every point to the best of `centroids` [k x d] and sums up the clusters.
     /// The means are the same bits on every backend, for any number of threads.
     virtual void step(const float* centroids, int64_t k, StepResult& result) = 0;
+
+    /// Iterations of one restart: step(), empty clusters, rules. Here on the host, one at a time; a
+    /// device keeps the centroids and runs ahead.
+    virtual void start(const float* centroids, int64_t k, const CentroidRules& rules);
+    /// Iterations worth asking for before the first is waited for, less one.
+    virtual int lookahead() const { return 0; }
+    /// Asks for the next iteration.
+    virtual void enqueue();
+    /// Waits for the oldest iteration that was asked for. Its times are left to the caller but for
+    /// time_search, the seconds of this iteration's assignment.
+    virtual IterationStats wait();
+    /// [k x d] after the iteration that was waited for last, or as they were given.
+    virtual void read_centroids(float* centroids);
+
+   protected:
+    explicit LloydSession(const Points& points) : n_(points.n()), d_(points.d()) {}
+    const int64_t n_;
+    const int64_t d_;
+
+   private:
+    int64_t k_ = 0;
+    CentroidRules rules_;
+    std::vector<float> centroids_;
+    StepResult step_;
+    IterationStats stats_;
 };
+
+/// k * sum(size^2) / (sum size)^2.
+double imbalance_factor(const std::vector<int64_t>& sizes);
+
+/// Gives empty clusters a half of large ones and applies the rules, to centroids [k x d] that hold
+/// the means of an iteration (frozen ones their values). Returns the clusters split.
+int64_t finish_centroids(
+        const CentroidRules& rules,
+        int64_t n,
+        int64_t k,
+        int64_t d,
+        std::vector<double>& weights,
+        float* centroids);
+
+/// The rules alone.
+void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centroids);
 
 /// Coordinates of a point that is not a number or not finite.
 struct NonFinite {

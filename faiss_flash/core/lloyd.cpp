@@ -1,6 +1,5 @@
 #include <faiss_flash/core/lloyd.h>
 
-#include <faiss_flash/core/empty_clusters.h>
 #include <faiss_flash/core/sampling.h>
 
 #include <algorithm>
@@ -17,16 +16,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double imbalance_factor(const std::vector<int64_t>& sizes) {
-    double total = 0;
-    double squares = 0;
-    for (const int64_t size : sizes) {
-        total += static_cast<double>(size);
-        squares += static_cast<double>(size) * static_cast<double>(size);
-    }
-    return squares * static_cast<double>(sizes.size()) / (total * total);
 }
 
 /// FAISS compares its float32 objectives: a change below their precision counts as none.
@@ -53,6 +42,9 @@ class Lloyd {
           seed_(resolve_seed(options.seed)),
           centroids_(initial),
           session_(backend.open(points, weights, options.metric)) {
+        rules_.frozen = options.frozen_centroids ? given_ : 0;
+        rules_.spherical = options.spherical;
+        rules_.int_centroids = options.int_centroids;
         centroids_.resize(static_cast<size_t>(k * d_));
     }
 
@@ -85,10 +77,14 @@ class Lloyd {
    private:
     void run_restart(int redo) {
         seed_centroids(redo);
-        post_process();
+        session_->start(centroids_.data(), k_, rules_);
+        int asked = 0;
         for (int iteration = 0; iteration < options_.niter; iteration++) {
             poll();
-            iterate(iteration);
+            for (; asked < options_.niter && asked <= iteration + session_->lookahead(); asked++) {
+                session_->enqueue();
+            }
+            finish(session_->wait(), iteration);
             poll();
             if (options_.early_stop_threshold && iteration > 0 &&
                 converged(
@@ -102,6 +98,7 @@ class Lloyd {
                 break;
             }
         }
+        session_->read_centroids(centroids_.data());
         if (options_.verbose) {
             std::printf("\n");
         }
@@ -119,20 +116,8 @@ class Lloyd {
         }
     }
 
-    void iterate(int iteration) {
-        session_->step(centroids_.data(), k_, step_);
-        search_seconds_ += step_.search_seconds;
-        const int64_t frozen = options_.frozen_centroids ? given_ : 0;
-        std::copy(
-                step_.means.begin() + frozen * d_,
-                step_.means.end(),
-                centroids_.begin() + frozen * d_);
-        IterationStats stats;
-        stats.objective = step_.objective;
-        stats.decided = step_.decided;
-        stats.imbalance_factor = imbalance_factor(step_.sizes);
-        stats.nsplit = split_empty_clusters(
-                k_ - frozen, d_, points_.n(), step_.weights.data() + frozen, centroid(frozen));
+    void finish(IterationStats stats, int iteration) {
+        search_seconds_ += stats.time_search;
         stats.time = seconds_since(start_);
         stats.time_search = search_seconds_;
         stats_.push_back(stats);
@@ -147,27 +132,6 @@ class Lloyd {
                     stats.imbalance_factor,
                     static_cast<int>(stats.nsplit));
             std::fflush(stdout);
-        }
-        post_process();
-    }
-
-    void post_process() {
-        for (int64_t i = 0; i < k_ && options_.spherical; i++) {
-            double squares = 0;
-            for (int64_t j = 0; j < d_; j++) {
-                squares += static_cast<double>(centroid(i)[j]) * centroid(i)[j];
-            }
-            if (squares > 0) {
-                const double inverse = 1 / std::sqrt(squares);
-                for (int64_t j = 0; j < d_; j++) {
-                    centroid(i)[j] = static_cast<float>(centroid(i)[j] * inverse);
-                }
-            }
-        }
-        if (options_.int_centroids) {
-            for (float& coordinate : centroids_) {
-                coordinate = std::round(coordinate);
-            }
         }
     }
 
@@ -188,7 +152,7 @@ class Lloyd {
     std::vector<float> centroids_;
     std::vector<IterationStats> stats_; // of all restarts so far
     std::unique_ptr<LloydSession> session_;
-    StepResult step_;
+    CentroidRules rules_;
     Clock::time_point start_;
     double search_seconds_ = 0;
 };

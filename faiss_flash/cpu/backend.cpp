@@ -36,7 +36,8 @@ void assign_all(const Points& points, const CentroidTable& table, const Store& s
 class CpuSession final : public LloydSession {
    public:
     CpuSession(const Points& points, const float* weights, Metric metric)
-        : points_(points),
+        : LloydSession(points),
+          points_(points),
           metric_(metric),
           update_(points, weights),
           ids_(static_cast<size_t>(points.n())) {}

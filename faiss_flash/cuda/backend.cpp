@@ -41,7 +41,8 @@ int64_t free_bytes() {
 class CudaSession final : public LloydSession {
    public:
     CudaSession(const Points& points, const float* weights, Metric metric)
-        : metric_(metric),
+        : LloydSession(points),
+          metric_(metric),
           points_(points, 0, points.n(), stream_.get()),
           weights_(copy_weights(weights, points.n(), stream_.get())),
           update_(points_.rows(),

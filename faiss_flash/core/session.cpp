@@ -1,0 +1,79 @@
+#include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/empty_clusters.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace faiss_flash {
+
+double imbalance_factor(const std::vector<int64_t>& sizes) {
+    double total = 0;
+    double squares = 0;
+    for (const int64_t size : sizes) {
+        total += static_cast<double>(size);
+        squares += static_cast<double>(size) * static_cast<double>(size);
+    }
+    return squares * static_cast<double>(sizes.size()) / (total * total);
+}
+
+void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centroids) {
+    for (int64_t i = 0; i < k && rules.spherical; i++) {
+        float* row = centroids + i * d;
+        double squares = 0;
+        for (int64_t j = 0; j < d; j++) {
+            squares += static_cast<double>(row[j]) * row[j];
+        }
+        if (squares > 0) {
+            const double inverse = 1 / std::sqrt(squares);
+            for (int64_t j = 0; j < d; j++) {
+                row[j] = static_cast<float>(row[j] * inverse);
+            }
+        }
+    }
+    for (int64_t i = 0; i < k * d && rules.int_centroids; i++) {
+        centroids[i] = std::round(centroids[i]);
+    }
+}
+
+int64_t finish_centroids(
+        const CentroidRules& rules,
+        int64_t n,
+        int64_t k,
+        int64_t d,
+        std::vector<double>& weights,
+        float* centroids) {
+    const int64_t frozen = rules.frozen;
+    const int64_t nsplit = split_empty_clusters(
+            k - frozen, d, n, weights.data() + frozen, centroids + frozen * d);
+    apply_rules(rules, k, d, centroids);
+    return nsplit;
+}
+
+void LloydSession::start(const float* centroids, int64_t k, const CentroidRules& rules) {
+    k_ = k;
+    rules_ = rules;
+    centroids_.assign(centroids, centroids + k * d_);
+    apply_rules(rules_, k_, d_, centroids_.data());
+}
+
+void LloydSession::enqueue() {
+    step(centroids_.data(), k_, step_);
+    const int64_t kept = rules_.frozen * d_;
+    std::copy(step_.means.begin() + kept, step_.means.end(), centroids_.begin() + kept);
+    stats_ = IterationStats();
+    stats_.objective = step_.objective;
+    stats_.decided = step_.decided;
+    stats_.imbalance_factor = imbalance_factor(step_.sizes);
+    stats_.time_search = step_.search_seconds;
+    stats_.nsplit = finish_centroids(rules_, n_, k_, d_, step_.weights, centroids_.data());
+}
+
+IterationStats LloydSession::wait() {
+    return stats_;
+}
+
+void LloydSession::read_centroids(float* centroids) {
+    std::copy(centroids_.begin(), centroids_.end(), centroids);
+}
+
+} // namespace faiss_flash

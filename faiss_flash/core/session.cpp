@@ -43,8 +43,8 @@ int64_t finish_centroids(
         std::vector<double>& weights,
         float* centroids) {
     const int64_t frozen = rules.frozen;
-    const int64_t nsplit = split_empty_clusters(
-            k - frozen, d, n, weights.data() + frozen, centroids + frozen * d);
+    const int64_t nsplit =
+            split_empty_clusters(k - frozen, d, n, weights.data() + frozen, centroids + frozen * d);
     apply_rules(rules, k, d, centroids);
     return nsplit;
 }

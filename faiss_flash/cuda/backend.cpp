@@ -3,26 +3,20 @@
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/stream.h>
-#include <faiss_flash/cuda/update/reduce.h>
-#include <faiss_flash/cuda/update/update.h>
+#include <faiss_flash/cuda/session.h>
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <vector>
 
 namespace faiss_flash::cuda {
 
 namespace {
 
 constexpr int64_t kMostColumns = 32768; // a row in shared memory, as float32
-
-template <class T>
-void copy(T* to, const T* from, int64_t count, cudaMemcpyKind kind, cudaStream_t stream) {
-    check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(T), kind, stream),
-          "copying between host and device");
-}
 
 /// Bytes of the exact assignment of n points to k centroids, beyond the points themselves.
 int64_t workspace_bytes(int64_t n, int64_t d, int64_t k) {
@@ -37,72 +31,6 @@ int64_t free_bytes() {
     check(cudaMemGetInfo(&free, &total), "asking for free memory");
     return static_cast<int64_t>(free);
 }
-
-class CudaSession final : public LloydSession {
-   public:
-    CudaSession(const Points& points, const float* weights, Metric metric)
-        : LloydSession(points),
-          metric_(metric),
-          points_(points, 0, points.n(), stream_.get()),
-          weights_(copy_weights(weights, points.n(), stream_.get())),
-          update_(points_.rows(),
-                  weights ? weights_.get() : nullptr,
-                  points.n(),
-                  points.d(),
-                  stream_.get()),
-          weighted_(weights != nullptr),
-          ids_(static_cast<size_t>(points.n()), stream_.get()),
-          values_(static_cast<size_t>(points.n()), stream_.get()) {}
-
-    void step(const float* centroids, int64_t k, StepResult& result) override {
-        const cudaStream_t stream = stream_.get();
-        const int64_t d = points_.d();
-        const auto start = std::chrono::steady_clock::now();
-        const Buffer<float> table(static_cast<size_t>(k * d), stream);
-        const Buffer<int64_t> counters(static_cast<size_t>(k + 1), stream); // sizes, decided
-        const Buffer<double> sums(static_cast<size_t>(k + 1), stream);      // weights, objective
-        const Buffer<float> means(static_cast<size_t>(k * d), stream);
-        int64_t* decided = counters.get() + k;
-        double* objective = sums.get() + k;
-        copy(table.get(), centroids, k * d, cudaMemcpyHostToDevice, stream);
-        check(cudaMemsetAsync(decided, 0, sizeof *decided, stream), "clearing a counter");
-        assign_exact(
-                points_, table.get(), k, metric_, {ids_.get(), values_.get(), decided}, stream);
-        sum(values_.get(), points_.n(), objective, stream);
-        result.decided = 0;
-        copy(&result.decided, decided, 1, cudaMemcpyDeviceToHost, stream);
-        copy(&result.objective, objective, 1, cudaMemcpyDeviceToHost, stream);
-        const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-        result.search_seconds = spent.count();
-
-        update_.run(ids_.get(), k, {counters.get(), sums.get(), means.get()}, stream);
-        result.sizes.resize(static_cast<size_t>(k));
-        result.weights.resize(static_cast<size_t>(k));
-        result.means.resize(static_cast<size_t>(k * d));
-        copy(result.sizes.data(), counters.get(), k, cudaMemcpyDeviceToHost, stream);
-        copy(result.weights.data(), sums.get(), k, cudaMemcpyDeviceToHost, stream);
-        copy(result.means.data(), means.get(), k * d, cudaMemcpyDeviceToHost, stream);
-        check(cudaStreamSynchronize(stream), "an iteration on the device");
-    }
-
-   private:
-    static Buffer<float> copy_weights(const float* weights, int64_t n, cudaStream_t stream) {
-        Buffer<float> buffer(static_cast<size_t>(weights ? n : 1), stream);
-        if (weights) {
-            copy(buffer.get(), weights, n, cudaMemcpyHostToDevice, stream);
-        }
-        return buffer;
-    }
-
-    Stream stream_;
-    const Metric metric_;
-    DevicePoints points_;
-    Buffer<float> weights_;
-    CentroidUpdate update_;
-    bool weighted_;
-    Buffer<int32_t> ids_;
-    Buffer<double> values_;
-};
 
 class CudaBackend final : public Backend {
    public:

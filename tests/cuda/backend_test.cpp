@@ -1,4 +1,5 @@
 /// The CUDA backend beside the CPU's: the same ids, distances, means and weights, bit for bit.
+#include <faiss_flash/core/lloyd.h>
 #include <faiss_flash/cpu/backend.h>
 #include <faiss_flash/cuda/backend.h>
 #include <faiss_flash/cuda/device_info.h>
@@ -179,6 +180,64 @@ TEST_F(CudaBackend, StepsAsTheCpuDoes) {
         weights[0] = 0;
         expect_equal_steps(
                 cpu, *cuda, points, weights.data(), Metric::inner_product, data.centroids, data.k);
+    }
+}
+
+/// Whole runs: empty clusters, restarts, and every rule.
+TEST_F(CudaBackend, RunsAsTheCpuDoes) {
+    struct Run {
+        const char* name;
+        int64_t n, k, d, given;
+        bool weighted;
+        KMeansOptions options;
+    };
+    KMeansOptions plain;
+    plain.niter = 8;
+    KMeansOptions spherical = plain;
+    spherical.spherical = true;
+    spherical.metric = Metric::inner_product;
+    KMeansOptions integers = plain;
+    integers.int_centroids = true;
+    KMeansOptions frozen = plain;
+    frozen.frozen_centroids = true;
+    frozen.spherical = true;
+    KMeansOptions restarts = plain;
+    restarts.nredo = 3;
+    KMeansOptions never_early = plain;
+    never_early.early_stop_threshold.reset();
+    never_early.niter = 30;
+    for (const Run& run : {
+                 Run{"plain", 6000, 50, 24, 0, false, plain},
+                 Run{"weighted", 6000, 50, 24, 0, true, plain},
+                 Run{"empty", 1100, 1000, 16, 0, false, plain},
+                 Run{"empty_weighted", 1100, 900, 16, 0, true, spherical},
+                 Run{"spherical", 6000, 50, 24, 0, false, spherical},
+                 Run{"integers", 6000, 50, 24, 0, false, integers},
+                 Run{"frozen", 3000, 40, 24, 7, false, frozen},
+                 Run{"frozen_empty", 1000, 900, 8, 30, false, frozen},
+                 Run{"restarts", 3000, 40, 24, 3, false, restarts},
+                 Run{"converges", 300, 4, 3, 0, false, never_early},
+         }) {
+        SCOPED_TRACE(run.name);
+        Floats x = test::normal(run.n, run.d, 31, 0, 3);
+        Floats weights = test::normal(run.n, 1, 32, 2, 0.5);
+        for (float& weight : weights) {
+            weight = std::max(0.0f, weight - 1);
+        }
+        const Floats initial(x.begin(), x.begin() + run.given * run.d);
+        const Points points(VectorView::of(x.data(), run.n, run.d));
+        const float* w = run.weighted ? weights.data() : nullptr;
+        const auto expected = run_lloyd(cpu, points, w, initial, run.k, run.options);
+        const auto result = run_lloyd(*cuda, points, w, initial, run.k, run.options);
+        EXPECT_EQ(result.centroids, expected.centroids);
+        ASSERT_EQ(result.iterations.size(), expected.iterations.size());
+        for (size_t i = 0; i < result.iterations.size(); i++) {
+            const IterationStats& mine = result.iterations[i];
+            const IterationStats& theirs = expected.iterations[i];
+            EXPECT_NEAR(mine.objective, theirs.objective, 1e-12 * std::abs(theirs.objective)) << i;
+            EXPECT_DOUBLE_EQ(mine.imbalance_factor, theirs.imbalance_factor) << i;
+            EXPECT_EQ(mine.nsplit, theirs.nsplit) << i;
+        }
     }
 }
 

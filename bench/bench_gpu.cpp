@@ -7,6 +7,7 @@
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/update/update.h>
 
 #include <benchmark/benchmark.h>
 #include <gpu_data.h>
@@ -57,6 +58,32 @@ void assign(State& state, Shape shape, bool second, bool generic) {
             benchmark::Counter(limit * iterations, benchmark::Counter::kIsRate);
     state.counters["tflops"] =
             benchmark::Counter(flops * iterations * 1e-12, benchmark::Counter::kIsRate);
+}
+
+/// Sort and fixed-point sums of float32 points with random ids. Limit: the points once.
+void update(State& state, Shape shape) {
+    if (cuda::device_count() == 0) {
+        state.SkipWithError("no CUDA device");
+        return;
+    }
+    const auto points = bench::repeated_floats(shape.n * shape.d);
+    const auto ids = bench::random_ids(shape.n, shape.k);
+    const auto k = static_cast<size_t>(shape.k);
+    const cuda::Buffer<int64_t> sizes(k, nullptr);
+    const cuda::Buffer<double> weights(k, nullptr);
+    const cuda::Buffer<float> means(k * static_cast<size_t>(shape.d), nullptr);
+    const cuda::CentroidUpdate work(points.get(), nullptr, shape.n, shape.d, nullptr);
+    bench::Events events;
+    work.run(ids.get(), shape.k, {sizes.get(), weights.get(), means.get()}, nullptr);
+    for (auto _ : state) {
+        events.start();
+        work.run(ids.get(), shape.k, {sizes.get(), weights.get(), means.get()}, nullptr);
+        state.SetIterationTime(events.stop());
+    }
+    const double limit = static_cast<double>(shape.n * shape.d) * 4 / 4.3e12;
+    state.counters["limit_ms"] = limit * 1e3;
+    state.counters["of_limit"] = benchmark::Counter(
+            limit * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 /// Device memory that an assignment takes besides points, centroids and results, from the pool's

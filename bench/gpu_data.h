@@ -78,6 +78,32 @@ inline cuda::Buffer<float> normal_floats(int64_t count) {
     return device;
 }
 
+/// Normal values, repeated.
+inline cuda::Buffer<float> repeated_floats(int64_t count) {
+    constexpr int64_t kPeriod = (int64_t{1} << 22) - 3;
+    const auto values = normal_floats(std::min(count, kPeriod));
+    cuda::Buffer<float> device(static_cast<size_t>(count), nullptr);
+    for (int64_t at = 0; at < count; at += kPeriod) {
+        const auto bytes = static_cast<size_t>(std::min(kPeriod, count - at)) * 4;
+        cuda::check(
+                cudaMemcpy(device.get() + at, values.get(), bytes, cudaMemcpyDeviceToDevice),
+                "copying points");
+    }
+    return device;
+}
+
+inline cuda::Buffer<int32_t> random_ids(int64_t count, int64_t k) {
+    std::vector<int32_t> values(static_cast<size_t>(count));
+    std::mt19937 generator(3);
+    std::uniform_int_distribution<int32_t> distribution(0, static_cast<int32_t>(k) - 1);
+    std::generate(values.begin(), values.end(), [&] { return distribution(generator); });
+    cuda::Buffer<int32_t> device(values.size(), nullptr);
+    cuda::check(
+            cudaMemcpy(device.get(), values.data(), values.size() * 4, cudaMemcpyHostToDevice),
+            "copying ids");
+    return device;
+}
+
 /// f16 points, prepared centroids and room for the results.
 class AssignProblem {
    public:

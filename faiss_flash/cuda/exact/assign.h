@@ -4,7 +4,8 @@
 /// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, and their f16 roundings X, C:
 ///   |x'.c' - X.C| <= |X| |c' - C| + |x' - X| |c'|                       (Cauchy-Schwarz)
 /// and the tensor cores' own sum of d products and a bias is off by at most
-///   g M, M = 2 |X| max|C| + 2 max|bias|, g = (d / 16 + 4) 20 2^-24:
+///   g M, M = |X| max|C| + max|bias| (the largest that any sum so far can be; for d <= 32 the row's
+///   reach comes on top), g = (d / 16 + 4) 20 2^-24:
 /// for every 16 columns the 16 products and the sum so far are cut to a common exponent, each by at
 /// most 2^-24 of the largest, and their sum is cut to float32; the constant holds all of that and
 /// the additions of the epilogues. A point whose best score beats its second by more than twice the

@@ -167,6 +167,17 @@ int main(int argc, char** argv) {
             add("assign_generic", shape, false, true);
         }
     }
+    for (const Shape& shape :
+         {Shape{1, 8 << 20, 1024, 128},
+          Shape{1, 1 << 20, 8192, 128},
+          Shape{1, 1 << 20, 65536, 128},
+          Shape{1, 1 << 20, 8192, 768}}) {
+        benchmark::RegisterBenchmark(
+                ("update/" + name_of(shape)).c_str(), [=](State& state) { update(state, shape); })
+                ->UseManualTime()
+                ->Unit(benchmark::kMillisecond)
+                ->MinTime(0.05);
+    }
     benchmark::RegisterBenchmark(
             "assign_memory/B1/N8388608/K65536/d128",
             [](State& state) {

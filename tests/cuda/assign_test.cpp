@@ -320,34 +320,78 @@ TEST_P(AssignKernels, TiesGoToTheLowestId) {
 }
 
 TEST_P(AssignKernels, ExtremeValues) {
-    const Case shape{2000, 500, 64};
-    for (const float scale : {1e-4f, 60.0f, 2000.0f}) {
-        const bool bf16 = scale > 1000;
-        Floats x = test::normal(shape.n, shape.d, 5, 0, scale);
-        Floats c = test::normal(shape.k, shape.d, 6, 0, scale);
-        const Problem problem(shape, bf16, Metric::l2, std::move(x), std::move(c));
-        if (!runs(problem)) {
-            GTEST_SKIP() << "not on this device";
+    for (const int64_t d : {16, 32, 64, 128}) {
+        const Case shape{2000, 500, d};
+        for (const float scale : {1e-4f, 60.0f, 2000.0f, 1e12f, 1e-12f}) {
+            const bool bf16 = scale > 1000 || scale < 1e-10f;
+            for (const Metric metric : {Metric::l2, Metric::inner_product}) {
+                Floats x = test::normal(shape.n, d, 5, 0, scale);
+                Floats c = test::normal(shape.k, d, 6, 0, scale);
+                const Problem problem(shape, bf16, metric, std::move(x), std::move(c));
+                if (runs(problem)) {
+                    SCOPED_TRACE(scale);
+                    compare(problem, run(problem, GetParam()));
+                }
+            }
         }
-        compare(problem, run(problem, GetParam()));
+    }
+}
+
+/// Points far longer or shorter than the centroids.
+TEST_P(AssignKernels, UnequalLengths) {
+    for (const int64_t d : {8, 32, 64, 128}) {
+        for (const float scale : {1e-3f, 1e3f}) {
+            const Case shape{1000, 300, d};
+            for (const Metric metric : {Metric::l2, Metric::inner_product}) {
+                const Problem problem(
+                        shape,
+                        false,
+                        metric,
+                        test::normal(shape.n, d, 15, 0, scale),
+                        test::normal(shape.k, d, 16));
+                if (runs(problem)) {
+                    SCOPED_TRACE(scale);
+                    compare(problem, run(problem, GetParam()));
+                }
+            }
+        }
+    }
+}
+
+/// All products are 0: the lowest id.
+TEST_P(AssignKernels, PointsOfZeros) {
+    for (const int64_t d : {8, 32, 64, 128}) {
+        const Case shape{300, 400, d};
+        const Problem problem(
+                shape,
+                false,
+                Metric::inner_product,
+                Floats(static_cast<size_t>(shape.n * d), 0.0f),
+                test::normal(shape.k, d, 16));
+        if (runs(problem)) {
+            const Answer answer = run(problem, GetParam());
+            EXPECT_EQ(answer.ids, std::vector<int32_t>(static_cast<size_t>(shape.n), 0));
+            EXPECT_EQ(answer.best, Floats(static_cast<size_t>(shape.n), 0.0f));
+        }
     }
 }
 
 /// All scores are negative here, and far from 0.
 TEST_P(AssignKernels, FarCentroids) {
-    const Case shape{1000, 300, 128};
-    const Problem problem(
-            shape,
-            false,
-            Metric::l2,
-            test::normal(shape.n, shape.d, 7, -3),
-            test::normal(shape.k, shape.d, 8, 5));
-    if (!runs(problem)) {
-        GTEST_SKIP() << "not on this device";
+    for (const int64_t d : {16, 32, 64, 128}) {
+        const Case shape{1000, 300, d};
+        const Problem problem(
+                shape,
+                false,
+                Metric::l2,
+                test::normal(shape.n, d, 7, -3),
+                test::normal(shape.k, d, 8, 5));
+        if (runs(problem)) {
+            const Answer answer = run(problem, GetParam());
+            EXPECT_LT(*std::max_element(answer.best.begin(), answer.best.end()), 0);
+            compare(problem, answer);
+        }
     }
-    const Answer answer = run(problem, GetParam());
-    EXPECT_LT(*std::max_element(answer.best.begin(), answer.best.end()), 0);
-    compare(problem, answer);
 }
 
 /// Large enough that every block goes around its rings many times; three runs give the same bits.

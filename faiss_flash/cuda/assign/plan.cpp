@@ -20,8 +20,8 @@ struct Line {
 };
 
 constexpr double kLaunchSeconds = 3e-6;
-constexpr double kMergeSeconds = 4.1e-6;  ///< of the kernel that brings splits together,
-constexpr double kSplitSeconds = 1.12e-7; ///< and of each split there
+constexpr double kMergeSeconds = 2e-6;   ///< of the kernel that brings splits together,
+constexpr double kSplitSeconds = 1.3e-7; ///< and of each split there
 
 /// What a plan's kernel does at a time, and what that costs.
 struct Tile {
@@ -32,13 +32,14 @@ struct Tile {
     double startup = 0;    ///< of a piece of work besides its tiles
 };
 
-constexpr Line kNarrowTile{499, 10.3}, kNarrowStartup{5130, 0};
-constexpr Line kResidentTile{439, 16.0}, kResidentStartup{3880, 11.2};
-constexpr double kPointsInShared = 1.1;   ///< a tile whose points are not in registers,
-constexpr double kSearchedStartup = 4940; ///< and that searches most of its first tiles
-constexpr Line kStreamedTile{93, 19.1}, kStreamedStartup{5100, 2.7};
-constexpr Line kOnchipTile{1030, 0}, kOnchipStartup{1930, 0};
-constexpr Line kGenericTile{3300, 57.5}, kGenericStartup{2000, 0};
+constexpr Line kNarrowTile{743, 16.6}, kNarrowStartup{4280, 0};
+constexpr Line kResidentTile{845, 15.6}, kResidentStartup{4010, 7.9};
+constexpr double kPointsInShared = 1.144; ///< a tile whose points are not in registers,
+constexpr double kSearchedStartup = 1130; ///< and that searches most of its first tiles
+constexpr Line kStreamedTile{400, 20.6}, kStreamedStartup{2810, 0.72};
+constexpr double kStreamedLeast = 2300; ///< a tile's scores take that long to reduce
+constexpr Line kOnchipTile{1012, 0}, kOnchipStartup{2180, 0};
+constexpr Line kGenericTile{2480, 44}, kGenericStartup{2000, 0};
 
 template <int kSteps>
 Tile narrow_tile(const DeviceInfo& device) {
@@ -67,7 +68,7 @@ Tile streamed_tile(int64_t d, const DeviceInfo& device) {
     return {Shape::kPoints,
             Shape::kCentroids,
             device.multiprocessors,
-            kStreamedTile.at(columns),
+            std::max(kStreamedTile.at(columns), kStreamedLeast),
             kStreamedStartup.at(columns)};
 }
 

@@ -39,9 +39,23 @@ class Events {
     cudaEvent_t start_, stop_;
 };
 
+/// Values made before they are repeated. Odd: rows do not repeat within a tile.
+inline constexpr int64_t kPeriod = (int64_t{1} << 22) - 3;
+
+/// `count` values on the device: the first `period` at `values` (host or device), over and over.
+template <class T>
+cuda::Buffer<T> repeated(const T* values, int64_t period, int64_t count) {
+    cuda::Buffer<T> device(static_cast<size_t>(count), nullptr);
+    for (int64_t at = 0; at < count; at += period) {
+        const auto bytes = static_cast<size_t>(std::min(period, count - at)) * sizeof(T);
+        cuda::check(
+                cudaMemcpy(device.get() + at, values, bytes, cudaMemcpyDefault), "copying data");
+    }
+    return device;
+}
+
 /// Normal values as f16, made on the host once and repeated: the device must not see zeros.
 inline cuda::Buffer<uint16_t> normal_halves(int64_t count) {
-    constexpr int64_t kPeriod = (int64_t{1} << 22) - 3; // odd: rows do not repeat within a tile
     static const std::vector<uint16_t> values = [] {
         std::vector<uint16_t> made(kPeriod);
         std::mt19937 generator(1);
@@ -56,14 +70,7 @@ inline cuda::Buffer<uint16_t> normal_halves(int64_t count) {
         }
         return made;
     }();
-    cuda::Buffer<uint16_t> device(static_cast<size_t>(count), nullptr);
-    for (int64_t at = 0; at < count; at += kPeriod) {
-        const auto bytes = static_cast<size_t>(std::min(kPeriod, count - at)) * 2;
-        cuda::check(
-                cudaMemcpy(device.get() + at, values.data(), bytes, cudaMemcpyHostToDevice),
-                "copying points");
-    }
-    return device;
+    return repeated(values.data(), kPeriod, count);
 }
 
 inline cuda::Buffer<float> normal_floats(int64_t count) {
@@ -71,25 +78,13 @@ inline cuda::Buffer<float> normal_floats(int64_t count) {
     std::mt19937 generator(2);
     std::normal_distribution<float> distribution;
     std::generate(values.begin(), values.end(), [&] { return distribution(generator); });
-    cuda::Buffer<float> device(values.size(), nullptr);
-    cuda::check(
-            cudaMemcpy(device.get(), values.data(), values.size() * 4, cudaMemcpyHostToDevice),
-            "copying centroids");
-    return device;
+    return repeated(values.data(), count, count);
 }
 
 /// Normal values, repeated.
 inline cuda::Buffer<float> repeated_floats(int64_t count) {
-    constexpr int64_t kPeriod = (int64_t{1} << 22) - 3;
-    const auto values = normal_floats(std::min(count, kPeriod));
-    cuda::Buffer<float> device(static_cast<size_t>(count), nullptr);
-    for (int64_t at = 0; at < count; at += kPeriod) {
-        const auto bytes = static_cast<size_t>(std::min(kPeriod, count - at)) * 4;
-        cuda::check(
-                cudaMemcpy(device.get() + at, values.get(), bytes, cudaMemcpyDeviceToDevice),
-                "copying points");
-    }
-    return device;
+    const int64_t period = std::min(count, kPeriod);
+    return repeated(normal_floats(period).get(), period, count);
 }
 
 inline cuda::Buffer<int32_t> random_ids(int64_t count, int64_t k) {
@@ -97,11 +92,7 @@ inline cuda::Buffer<int32_t> random_ids(int64_t count, int64_t k) {
     std::mt19937 generator(3);
     std::uniform_int_distribution<int32_t> distribution(0, static_cast<int32_t>(k) - 1);
     std::generate(values.begin(), values.end(), [&] { return distribution(generator); });
-    cuda::Buffer<int32_t> device(values.size(), nullptr);
-    cuda::check(
-            cudaMemcpy(device.get(), values.data(), values.size() * 4, cudaMemcpyHostToDevice),
-            "copying ids");
-    return device;
+    return repeated(values.data(), count, count);
 }
 
 /// f16 points, prepared centroids and room for the results.

@@ -62,8 +62,8 @@ class LloydSession {
     IterationStats stats_;
 };
 
-/// k * sum(size^2) / (sum size)^2.
-double imbalance_factor(const std::vector<int64_t>& sizes);
+/// Of n points in k clusters whose sizes' squares add up to `squares`: k * squares / n^2.
+double imbalance_factor(double squares, int64_t n, int64_t k);
 
 /// Gives empty clusters a half of large ones and applies the rules, to centroids [k x d] that hold
 /// the means of an iteration (frozen ones their values). Returns the clusters split.

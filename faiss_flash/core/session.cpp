@@ -6,14 +6,9 @@
 
 namespace faiss_flash {
 
-double imbalance_factor(const std::vector<int64_t>& sizes) {
-    double total = 0;
-    double squares = 0;
-    for (const int64_t size : sizes) {
-        total += static_cast<double>(size);
-        squares += static_cast<double>(size) * static_cast<double>(size);
-    }
-    return squares * static_cast<double>(sizes.size()) / (total * total);
+double imbalance_factor(double squares, int64_t n, int64_t k) {
+    const auto total = static_cast<double>(n);
+    return squares * static_cast<double>(k) / (total * total);
 }
 
 void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centroids) {
@@ -63,7 +58,11 @@ void LloydSession::enqueue() {
     stats_ = IterationStats();
     stats_.objective = step_.objective;
     stats_.decided = step_.decided;
-    stats_.imbalance_factor = imbalance_factor(step_.sizes);
+    double squares = 0;
+    for (const int64_t size : step_.sizes) {
+        squares += static_cast<double>(size) * static_cast<double>(size);
+    }
+    stats_.imbalance_factor = imbalance_factor(squares, n_, k_);
     stats_.time_search = step_.search_seconds;
     stats_.nsplit = finish_centroids(rules_, n_, k_, d_, step_.weights, centroids_.data());
 }

@@ -88,6 +88,12 @@ void CudaSession::assign_and_update(Slot& slot) {
     update_.run(ids_.get(), k_, {slot.sizes.get(), slot.weights.get(), slot.means.get()}, stream);
 }
 
+double CudaSession::search_seconds(const Slot& slot) {
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, slot.begin, slot.assigned), "reading an event");
+    return milliseconds * 1e-3;
+}
+
 void CudaSession::step(const float* centroids, int64_t k, StepResult& result) {
     make_slots(k);
     const cudaStream_t stream = stream_.get();
@@ -102,9 +108,7 @@ void CudaSession::step(const float* centroids, int64_t k, StepResult& result) {
     copy(result.weights.data(), slot.weights.get(), k, cudaMemcpyDeviceToHost, stream);
     copy(result.means.data(), slot.means.get(), k * d_, cudaMemcpyDeviceToHost, stream);
     check(cudaStreamSynchronize(stream), "an iteration on the device");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, slot.begin, slot.assigned), "reading an event");
-    result.search_seconds = milliseconds * 1e-3;
+    result.search_seconds = search_seconds(slot);
     result.objective = slot.host_stats->objective;
     result.decided = slot.host_stats->decided;
 }
@@ -148,13 +152,10 @@ IterationStats CudaSession::wait() {
     check(cudaEventSynchronize(slot.end), "an iteration on the device");
     const ClusterStats& told = *slot.host_stats;
     IterationStats stats;
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, slot.begin, slot.assigned), "reading an event");
-    stats.time_search = milliseconds * 1e-3;
+    stats.time_search = search_seconds(slot);
     stats.objective = told.objective;
     stats.decided = told.decided;
-    const auto n = static_cast<double>(n_);
-    stats.imbalance_factor = told.squares * static_cast<double>(k_) / (n * n);
+    stats.imbalance_factor = imbalance_factor(told.squares, n_, k_);
     if (told.empty > 0) {
         patch(waited_, stats);
     }
@@ -171,18 +172,14 @@ void CudaSession::patch(int64_t iteration, IterationStats& stats) {
     std::vector<float> frozen(
             static_cast<size_t>(rules_.frozen * d_)); // have had the rules already
     const auto kept = static_cast<int64_t>(frozen.size());
-    const float* next = slot_of(iteration + 1).centroids.get();
+    float* next = slot_of(iteration + 1).centroids.get();
     copy(weights.data(), slot.weights.get(), k_, cudaMemcpyDeviceToHost, stream);
     copy(centroids.data(), slot.means.get(), k_ * d_, cudaMemcpyDeviceToHost, stream);
     copy(frozen.data(), next, kept, cudaMemcpyDeviceToHost, stream);
     check(cudaStreamSynchronize(stream), "an iteration on the device");
     stats.nsplit = finish_centroids(rules_, n_, k_, d_, weights, centroids.data());
     std::copy(frozen.begin(), frozen.end(), centroids.begin());
-    copy(slot_of(iteration + 1).centroids.get(),
-         centroids.data(),
-         k_ * d_,
-         cudaMemcpyHostToDevice,
-         stream);
+    copy(next, centroids.data(), k_ * d_, cudaMemcpyHostToDevice, stream);
     check(cudaStreamSynchronize(stream), "the patched centroids");
     for (int64_t again = iteration + 1; again < asked_; again++) {
         launch(again);

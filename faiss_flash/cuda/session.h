@@ -10,7 +10,6 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 
 namespace faiss_flash::cuda {
 
@@ -45,6 +44,8 @@ class CudaSession final : public LloydSession {
     void launch(int64_t iteration);
     /// Runs assignment and update of a slot's centroids.
     void assign_and_update(Slot& slot);
+    /// That the assignment took; it must be over.
+    static double search_seconds(const Slot& slot);
     void patch(int64_t iteration, IterationStats& stats);
     Slot& slot_of(int64_t iteration) { return slots_[static_cast<size_t>(iteration % 2)]; }
 

@@ -40,7 +40,7 @@ void merge_splits(
         const AssignOutput& output,
         cudaStream_t stream) {
     constexpr int kThreads = 128;
-    const auto blocks = static_cast<unsigned>((rows + kThreads - 1) / kThreads);
+    const auto blocks = blocks_of(rows, kThreads);
     merge_kernel<<<blocks, kThreads, 0, stream>>>(parts, splits, rows, output);
     check_launch("merging the parts of an assignment");
 }

@@ -21,20 +21,8 @@ __device__ double add_lanes(double sum) {
     return sum + __shfl_xor_sync(mask, sum, 1);
 }
 
-/// Squared distance or product of two rows, by the eight lanes of a group; all have the result.
-__device__ double measure(const float* x, const float* c, int64_t d, bool l2) {
-    const int lane = static_cast<int>(threadIdx.x) % kLanes;
-    double sum = 0;
-    for (int64_t j = lane; j < d; j += kLanes) {
-        const double a = x[j];
-        const double b = c[j];
-        const double difference = a - b;
-        sum += l2 ? difference * difference : a * b;
-    }
-    return add_lanes(sum);
-}
-
-/// The same of kRows rows x [kRows x d], of which `rows` exist, and one other.
+/// Squared distances or products of rows x [kRows x d], of which `rows` exist, and one other row,
+/// by the eight lanes of a group; all have the results.
 template <int kRows>
 __device__ void measures(
         double (&sums)[kRows], const float* x, int rows, const float* c, int64_t d, bool l2) {
@@ -186,15 +174,13 @@ __global__ void value_kernel(
     if (row >= n) {
         return;
     }
-    const double value =
-            id < 0 ? nan("") : measure(points + row * d, centroids + int64_t{id} * d, d, l2);
-    if (threadIdx.x % kLanes == 0) {
-        values[row] = value;
+    double value[1] = {nan("")};
+    if (id >= 0) {
+        measures(value, points + row * d, 1, centroids + int64_t{id} * d, d, l2);
     }
-}
-
-unsigned blocks_for(int64_t threads) {
-    return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+    if (threadIdx.x % kLanes == 0) {
+        values[row] = value[0];
+    }
 }
 
 } // namespace
@@ -219,7 +205,7 @@ void assign_exact(
     const Buffer<int32_t> open_count(1, stream);
     check(cudaMemsetAsync(open_count.get(), 0, sizeof(int32_t), stream), "clearing a counter");
     assign(points.tensor(), table, {best.get(), second.get(), output.ids}, stream);
-    certify_kernel<<<blocks_for(n), kThreads, 0, stream>>>(
+    certify_kernel<<<blocks_of(n, kThreads), kThreads, 0, stream>>>(
             best.get(),
             second.get(),
             points.lengths(),
@@ -248,7 +234,7 @@ void assign_exact(
             output.ids,
             output.open);
     check_launch("deciding points in float64");
-    value_kernel<<<blocks_for(n * kLanes), kThreads, 0, stream>>>(
+    value_kernel<<<blocks_of(n * kLanes, kThreads), kThreads, 0, stream>>>(
             points.rows(), centroids, output.ids, n, d, l2, output.values);
     check_launch("values of an assignment");
 }

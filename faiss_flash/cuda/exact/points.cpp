@@ -1,6 +1,6 @@
 #include <faiss_flash/cuda/exact/points.h>
 
-#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/pinned.h>
 
 #include <algorithm>
@@ -28,13 +28,7 @@ void DevicePoints::upload(const Points& points, int64_t first, cudaStream_t stre
                 std::memcpy(to, row, static_cast<size_t>(d_) * sizeof(float));
             }
         }
-        check(cudaMemcpyAsync(
-                      rows_.get() + done * d_,
-                      buffer,
-                      static_cast<size_t>(count * d_) * sizeof(float),
-                      cudaMemcpyHostToDevice,
-                      stream),
-              "copying points to the device");
+        copy(rows_.get() + done * d_, buffer, count * d_, cudaMemcpyHostToDevice, stream);
         staging.in_use(stream);
     }
     staging.wait();

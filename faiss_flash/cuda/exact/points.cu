@@ -89,10 +89,6 @@ __global__ void convert_kernel(
     }
 }
 
-unsigned blocks_for(int64_t threads) {
-    return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
-}
-
 } // namespace
 
 DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaStream_t stream)
@@ -112,13 +108,13 @@ DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaS
             rows_.get(), n, d_, std::min(n, kSample), integers, mean_.get());
     check_launch("mean of the points");
     check(cudaMemsetAsync(scale_.get(), 0, sizeof(float), stream), "clearing the scale");
-    const unsigned blocks = std::min(blocks_for(n * d_), 4096u);
+    const unsigned blocks = std::min(blocks_of(n * d_, kThreads), 4096u);
     largest_kernel<<<blocks, kThreads, 0, stream>>>(
             rows_.get(), mean_.get(), n * d_, d_, scale_.get());
     check_launch("largest coordinate");
     scale_kernel<<<1, 1, 0, stream>>>(scale_.get());
     check_launch("scale of the points");
-    convert_kernel<<<blocks_for(32 * n), kThreads, 0, stream>>>(
+    convert_kernel<<<blocks_of(32 * n, kThreads), kThreads, 0, stream>>>(
             rows_.get(),
             mean_.get(),
             scale_.get(),

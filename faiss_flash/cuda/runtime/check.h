@@ -5,6 +5,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <string>
 
 namespace faiss_flash::cuda {
@@ -17,6 +18,11 @@ inline void check(cudaError_t status, const char* doing) {
                 std::string(doing) + ": " + cudaGetErrorString(status) + " (" +
                 cudaGetErrorName(status) + ")");
     }
+}
+
+/// Blocks of `each` threads, or of whatever a block takes, for `count` of them.
+inline unsigned blocks_of(int64_t count, int64_t each) {
+    return static_cast<unsigned>((count + each - 1) / each);
 }
 
 /// Of the launch just made.

@@ -71,10 +71,6 @@ __global__ void describe_kernel(
     }
 }
 
-unsigned blocks_for(int64_t threads) {
-    return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
-}
-
 } // namespace
 
 void next_centroids(
@@ -86,11 +82,12 @@ void next_centroids(
         float* next,
         cudaStream_t stream) {
     const bool round_now = rules.int_centroids && !rules.spherical;
-    copy_kernel<<<blocks_for(k * d), kThreads, 0, stream>>>(
+    copy_kernel<<<blocks_of(k * d, kThreads), kThreads, 0, stream>>>(
             centroids, means, rules.frozen * d, k * d, round_now, next);
     check_launch("the next centroids");
     if (rules.spherical) {
-        spherical_kernel<<<blocks_for(k), kThreads, 0, stream>>>(k, d, rules.int_centroids, next);
+        spherical_kernel<<<blocks_of(k, kThreads), kThreads, 0, stream>>>(
+                k, d, rules.int_centroids, next);
         check_launch("centroids of length 1");
     }
 }

@@ -8,6 +8,7 @@
 //    has to the centroid's sums when the id changes. Integers add in any order.
 // 3. Sums become means in float64, rounded once.
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/update/update.h>
 
 #include <cub/device/device_radix_sort.cuh>
@@ -143,10 +144,6 @@ __global__ void mean_kernel(
     }
 }
 
-unsigned blocks_of(int64_t count, int64_t each) {
-    return static_cast<unsigned>((count + each - 1) / each);
-}
-
 } // namespace
 
 CentroidUpdate::CentroidUpdate(
@@ -160,13 +157,8 @@ CentroidUpdate::CentroidUpdate(
     ColumnRange range(columns());
     const Buffer<double> largest(count, stream);
     const Buffer<double> smallest(count, stream);
-    const size_t bytes = count * sizeof(double);
-    check(cudaMemcpyAsync(
-                  largest.get(), range.largest.data(), bytes, cudaMemcpyHostToDevice, stream),
-          "starting the ranges");
-    check(cudaMemcpyAsync(
-                  smallest.get(), range.smallest.data(), bytes, cudaMemcpyHostToDevice, stream),
-          "starting the ranges");
+    copy(largest.get(), range.largest.data(), columns(), cudaMemcpyHostToDevice, stream);
+    copy(smallest.get(), range.smallest.data(), columns(), cudaMemcpyHostToDevice, stream);
     const dim3 grid(
             static_cast<unsigned>(std::min<int64_t>(n, 2048)), blocks_of(columns(), kThreads));
     range_kernel<<<grid, kThreads, 0, stream>>>(
@@ -177,17 +169,11 @@ CentroidUpdate::CentroidUpdate(
             reinterpret_cast<unsigned long long*>(largest.get()),
             reinterpret_cast<unsigned long long*>(smallest.get()));
     check_launch("ranges of the columns");
-    check(cudaMemcpyAsync(
-                  range.largest.data(), largest.get(), bytes, cudaMemcpyDeviceToHost, stream),
-          "reading the ranges");
-    check(cudaMemcpyAsync(
-                  range.smallest.data(), smallest.get(), bytes, cudaMemcpyDeviceToHost, stream),
-          "reading the ranges");
+    copy(range.largest.data(), largest.get(), columns(), cudaMemcpyDeviceToHost, stream);
+    copy(range.smallest.data(), smallest.get(), columns(), cudaMemcpyDeviceToHost, stream);
     check(cudaStreamSynchronize(stream), "waiting for the ranges");
     format_ = FixedPoint::plan(range, n);
-    check(cudaMemcpyAsync(
-                  scale_.get(), format_.scale.data(), bytes, cudaMemcpyHostToDevice, stream),
-          "copying the scales");
+    copy(scale_.get(), format_.scale.data(), columns(), cudaMemcpyHostToDevice, stream);
 }
 
 void CentroidUpdate::run(

@@ -13,6 +13,7 @@
 #include <gpu_data.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -60,30 +61,105 @@ void assign(State& state, Shape shape, bool second, bool generic) {
             benchmark::Counter(flops * iterations * 1e-12, benchmark::Counter::kIsRate);
 }
 
-/// Sort and fixed-point sums of float32 points with random ids. Limit: the points once.
-void update(State& state, Shape shape) {
+/// Sort and fixed-point sums of points with random ids. Limit: the points once.
+void update(State& state, Shape shape, DType dtype) {
     if (cuda::device_count() == 0) {
         state.SkipWithError("no CUDA device");
         return;
     }
-    const auto points = bench::repeated_floats(shape.n * shape.d);
-    const auto ids = bench::random_ids(shape.n, shape.k);
-    const auto k = static_cast<size_t>(shape.k);
+    const int64_t values = shape.batch * shape.n * shape.d;
+    const bool half = dtype == DType::f16;
+    const auto halves = bench::normal_halves(half ? values : 1);
+    const auto floats = bench::repeated_floats(half ? 1 : values);
+    // Two assignments in turn: every point moves.
+    const auto first = bench::random_ids(shape.batch * shape.n, shape.k, 3);
+    const auto second = bench::random_ids(shape.batch * shape.n, shape.k, 4);
+    const auto k = static_cast<size_t>(shape.batch * shape.k);
     const cuda::Buffer<int64_t> sizes(k, nullptr);
     const cuda::Buffer<double> weights(k, nullptr);
     const cuda::Buffer<float> means(k * static_cast<size_t>(shape.d), nullptr);
-    const cuda::CentroidUpdate work(points.get(), nullptr, shape.n, shape.d, nullptr);
+    const void* data = half ? static_cast<const void*>(halves.get()) : floats.get();
+    const int64_t row_bytes = (half ? 2 : 4) * shape.d;
+    cuda::CentroidUpdate work(
+            {data, dtype, shape.batch, shape.n, shape.d, row_bytes}, nullptr, nullptr);
+    work.reserve(shape.k, nullptr);
+    const cuda::CentroidUpdate::Output output{sizes.get(), weights.get(), means.get()};
     bench::Events events;
-    work.run(ids.get(), shape.k, {sizes.get(), weights.get(), means.get()}, nullptr);
+    work.run(second.get(), output, {}, nullptr);
+    bool turn = false;
     for (auto _ : state) {
+        turn = !turn;
         events.start();
-        work.run(ids.get(), shape.k, {sizes.get(), weights.get(), means.get()}, nullptr);
+        work.run(turn ? first.get() : second.get(), output, {}, nullptr);
         state.SetIterationTime(events.stop());
     }
-    const double limit = static_cast<double>(shape.n * shape.d) * 4 / 4.3e12;
+    const double limit = static_cast<double>(shape.batch * shape.n * row_bytes) / 4.3e12;
     state.counters["limit_ms"] = limit * 1e3;
     state.counters["of_limit"] = benchmark::Counter(
             limit * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+
+/// Iterations of k-means over f16 points on the device, by the wall clock from call to result, less
+/// that of a call with a tenth of them: what one more iteration costs a caller.
+void iterate(State& state, Shape shape, int niter) {
+    if (cuda::device_count() == 0) {
+        state.SkipWithError("no CUDA device");
+        return;
+    }
+    const auto points = bench::normal_halves(shape.batch * shape.n * shape.d);
+    std::vector<KMeansInput> problems(static_cast<size_t>(shape.batch));
+    for (int64_t b = 0; b < shape.batch; b++) {
+        VectorView& view = problems[static_cast<size_t>(b)].points;
+        view.data = points.get() + b * shape.n * shape.d;
+        view.n = shape.n;
+        view.d = shape.d;
+        view.dtype = DType::f16;
+        view.space = MemorySpace::device;
+    }
+    KMeansOptions options;
+    options.precision = Precision::fast;
+    options.early_stop_threshold.reset();
+    options.max_points_per_centroid = -1;
+    options.min_points_per_centroid = 1;
+    IterationStats last;
+    const auto seconds = [&](int iterations) {
+        options.niter = iterations;
+        const auto start = std::chrono::steady_clock::now();
+        last = batch_kmeans(problems, shape.k, options).back().iterations.back();
+        const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+        return spent.count();
+    };
+    seconds(niter);
+    double few = 0;
+    double many = 0;
+    double search = 0;
+    double updates = 0;
+    double loop = 0;
+    for (auto _ : state) {
+        const double start = seconds(niter / 10);
+        const double whole = seconds(niter);
+        few += start;
+        many += whole;
+        search += last.time_search;
+        updates += last.time_update;
+        loop += last.time;
+        const int more = niter - niter / 10;
+        state.SetIterationTime((whole - start) / more);
+    }
+    const auto iterations = static_cast<double>(state.iterations());
+    const auto flops = static_cast<double>(2 * shape.batch * shape.n * shape.k * shape.d);
+    const auto bytes = static_cast<double>(4 * shape.batch * shape.n * shape.d);
+    const double limit = std::max(flops / 790e12, bytes / 4.3e12);
+    state.counters["limit_ms"] = limit * 1e3;
+    state.counters["of_limit"] =
+            benchmark::Counter(limit * iterations, benchmark::Counter::kIsRate);
+    state.counters["call_ms"] = many / iterations * 1e3;
+    // Per iteration of all problems, and the share of the loop's wall clock that both make up: 1
+    // where nothing waits between them.
+    const double each = static_cast<double>(shape.batch) / iterations / niter * 1e3;
+    state.counters["assign_ms"] = search * each;
+    state.counters["update_ms"] = updates * each;
+    state.counters["busy"] = (search + updates) * static_cast<double>(shape.batch) / loop;
 }
 
 /// Device memory that an assignment takes besides points, centroids and results, from the pool's
@@ -106,8 +182,8 @@ void assign_memory(State& state, Shape shape) {
         uint64_t reset = 0;
         cuda::check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &reset), "memory");
         events.start();
-        const auto table = cuda::prepare_centroids(
-                centroids.get(), shape.batch, shape.k, shape.d, false, Metric::l2, nullptr);
+        cuda::CentroidTable table(shape.batch, shape.k, shape.d, false, Metric::l2, nullptr);
+        cuda::prepare_centroids(centroids.get(), table, nullptr);
         cuda::assign(problem.rows(), table, problem.output(true), nullptr);
         state.SetIterationTime(events.stop());
         cuda::check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &highest), "memory");
@@ -132,6 +208,25 @@ constexpr Shape kShapes[] = {
         {32, 65536, 1024, 128},
         {16, 65536, 256, 8},
         {1, 4 << 20, 256, 16},
+};
+
+constexpr Shape kUpdateShapes[] = {
+        {1, 33 << 20, 4096, 128},
+        {1, 8 << 20, 1024, 128},
+        {1, 1 << 20, 8192, 128},
+        {1, 1 << 20, 65536, 128},
+        {32, 65536, 1024, 128},
+        {1, 1 << 20, 8192, 768},
+};
+
+constexpr Shape kIterationShapes[] = {
+        {1, 8 << 20, 1024, 128},
+        {1, 1 << 20, 8192, 128},
+        {1, 1 << 20, 65536, 128},
+        {1, 1 << 20, 1024, 128},
+        {1, 128 << 10, 1024, 128},
+        {32, 65536, 1024, 128},
+        {8, 4096, 64, 128},
 };
 
 std::string name_of(const Shape& shape) {
@@ -167,16 +262,24 @@ int main(int argc, char** argv) {
             add("assign_generic", shape, false, true);
         }
     }
-    for (const Shape& shape :
-         {Shape{1, 8 << 20, 1024, 128},
-          Shape{1, 1 << 20, 8192, 128},
-          Shape{1, 1 << 20, 65536, 128},
-          Shape{1, 1 << 20, 8192, 768}}) {
+    for (const Shape& shape : kUpdateShapes) {
+        for (const DType dtype : {DType::f16, DType::f32}) {
+            benchmark::RegisterBenchmark(
+                    ((dtype == DType::f16 ? "update/" : "update_f32/") + name_of(shape)).c_str(),
+                    [=](State& state) { update(state, shape, dtype); })
+                    ->UseManualTime()
+                    ->Unit(benchmark::kMillisecond)
+                    ->MinTime(0.05);
+        }
+    }
+    for (const Shape& shape : kIterationShapes) {
+        const bool small = shape.batch * shape.n * shape.k < (int64_t{1} << 32);
         benchmark::RegisterBenchmark(
-                ("update/" + name_of(shape)).c_str(), [=](State& state) { update(state, shape); })
+                ("iteration/" + name_of(shape)).c_str(),
+                [=](State& state) { iterate(state, shape, small ? 100 : 20); })
                 ->UseManualTime()
                 ->Unit(benchmark::kMillisecond)
-                ->MinTime(0.05);
+                ->Iterations(3);
     }
     benchmark::RegisterBenchmark(
             "assign_memory/B1/N8388608/K65536/d128",

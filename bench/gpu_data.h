@@ -87,9 +87,9 @@ inline cuda::Buffer<float> repeated_floats(int64_t count) {
     return repeated(normal_floats(period).get(), period, count);
 }
 
-inline cuda::Buffer<int32_t> random_ids(int64_t count, int64_t k) {
+inline cuda::Buffer<int32_t> random_ids(int64_t count, int64_t k, unsigned seed) {
     std::vector<int32_t> values(static_cast<size_t>(count));
-    std::mt19937 generator(3);
+    std::mt19937 generator(seed);
     std::uniform_int_distribution<int32_t> distribution(0, static_cast<int32_t>(k) - 1);
     std::generate(values.begin(), values.end(), [&] { return distribution(generator); });
     return repeated(values.data(), count, count);
@@ -100,11 +100,11 @@ class AssignProblem {
    public:
     AssignProblem(int64_t batch, int64_t n, int64_t k, int64_t d)
         : points_(normal_halves(batch * n * d)),
-          table_(cuda::prepare_centroids(
-                  normal_floats(batch * k * d).get(), batch, k, d, false, Metric::l2, nullptr)),
+          table_(batch, k, d, false, Metric::l2, nullptr),
           best_(static_cast<size_t>(batch * n), nullptr),
           second_(static_cast<size_t>(batch * n), nullptr),
           ids_(static_cast<size_t>(batch * n), nullptr) {
+        cuda::prepare_centroids(normal_floats(batch * k * d).get(), table_, nullptr);
         rows_.data = points_.get();
         rows_.bf16 = false;
         rows_.columns = d;

@@ -44,6 +44,12 @@ enum class MemorySpace : uint8_t { host, device, pinned, mapped };
 /// l2 minimises the squared distance, inner_product maximises the dot product.
 enum class Metric : uint8_t { l2, inner_product };
 
+/// exact: every point's centroid is the float64 argmin or argmax; results are the same bits on
+/// every backend. fast: centroids are rounded to the points' own 16-bit type before they are
+/// compared, and nothing is checked; the same bits from run to run on one device. It is for f16,
+/// bf16, u8 and i8 points without weights on a GPU, and the same as exact elsewhere.
+enum class Precision : uint8_t { exact, fast };
+
 /// Turns encoded rows into float32; lets a caller train on compressed vectors without a copy.
 class FAISS_FLASH_API RowDecoder {
    public:
@@ -55,13 +61,14 @@ class FAISS_FLASH_API RowDecoder {
 
 /// Rows of vectors that the caller owns. Nothing is copied or kept after a call returns.
 struct VectorView {
-    const void* data = nullptr;            ///< first row; alignment of the dtype is enough
-    int64_t n = 0;                         ///< rows
-    int64_t d = 0;                         ///< coordinates a row
-    DType dtype = DType::f32;              ///< ignored when decoder is set
-    MemorySpace space = MemorySpace::host; ///< where data points to
-    int64_t row_stride = 0;                ///< bytes from row to row; 0 = packed rows
-    const RowDecoder* decoder = nullptr;   ///< set: rows are codes of row_stride bytes
+    const void* data = nullptr; ///< first row; alignment of the dtype is enough
+    int64_t n = 0;              ///< rows
+    int64_t d = 0;              ///< coordinates a row
+    DType dtype = DType::f32;   ///< ignored when decoder is set
+    /// Where data points to. Work on the device that was queued before the call is waited for.
+    MemorySpace space = MemorySpace::host;
+    int64_t row_stride = 0;              ///< bytes from row to row; 0 = packed rows
+    const RowDecoder* decoder = nullptr; ///< set: rows are codes of row_stride bytes
 
     static VectorView of(const float* data, int64_t n, int64_t d) {
         VectorView view;
@@ -77,6 +84,7 @@ struct IterationStats {
     double objective = 0;        ///< sum over points of the distance (l2) or product, unweighted
     double time = 0;             ///< seconds since the first restart began
     double time_search = 0;      ///< seconds of these spent assigning points
+    double time_update = 0;      ///< seconds of these spent on sums and new centroids
     double imbalance_factor = 1; ///< k * sum(size^2) / n^2; 1 = all clusters equally large
     int64_t nsplit = 0;          ///< empty clusters that were given half of a large one
     int64_t decided = 0;         ///< points whose nearest centroid was decided in float64
@@ -84,6 +92,10 @@ struct IterationStats {
 
 struct KMeansOptions {
     Metric metric = Metric::l2;
+    Precision precision = Precision::exact;
+    /// "auto": the best that can read the points, or what the environment variable
+    /// FAISS_FLASH_DEVICE says; "cpu", "cuda" (the first GPU), "cuda:0", "cuda:1", ...
+    std::string device = "auto";
     int niter = 25;                ///< iterations a restart, > 0
     int nredo = 1;                 ///< restarts, > 0; the one with the best last objective wins
     bool spherical = false;        ///< centroids are scaled to length 1 after every update
@@ -97,6 +109,10 @@ struct KMeansOptions {
     std::optional<double> early_stop_threshold = 0.0;
     bool verbose = false;           ///< progress on stdout, in FAISS's wording
     bool return_assignment = false; ///< fill KMeansResult::assignment and ::distances
+    /// Called after every iteration with its statistics and the seconds that the iterations to come
+    /// will take; false ends the restart, with the centroids of that iteration. nullptr = not
+    /// called.
+    std::function<bool(const IterationStats& stats, double seconds_left)> callback;
     /// Called on the calling thread at least twice an iteration; an exception it throws ends the
     /// run and reaches the caller. nullptr = not called.
     std::function<void()> poll;
@@ -124,20 +140,22 @@ struct KMeansResult {
 FAISS_FLASH_API KMeansResult
 kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& options = {});
 
-/// Clusters each problem on its own; same results as a loop over kmeans(). Problems share d only
-/// by convention: each may have its own n and d.
+/// Clusters each problem on its own; same results as a loop over kmeans(). Each may have its own n
+/// and d; those that share both run together where that is faster (a GPU, Precision::fast).
 FAISS_FLASH_API std::vector<KMeansResult> batch_kmeans(
         const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options = {});
 
 /// For each of the n points its best centroid: the float64 argmin of the squared distance (l2) or
 /// argmax of the product, ties to the lowest id.
 /// ids [n] and distances [n] are written; distances (may be null) are float64 values rounded once.
+/// `device` as in KMeansOptions.
 FAISS_FLASH_API void assign(
         const VectorView& points,
         const VectorView& centroids,
         Metric metric,
         int64_t* ids,
-        float* distances);
+        float* distances,
+        const std::string& device = "auto");
 
 /// The names of the backends of this build that can run on this machine, best first.
 FAISS_FLASH_API std::vector<std::string> available_backends();

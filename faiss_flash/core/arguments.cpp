@@ -39,8 +39,8 @@ void check_view(const VectorView& view, const char* name) {
             named(prefix + ".row_stride", view.row_stride) + " must not be negative");
     require(view.data != nullptr || view.n == 0,
             prefix + ".data is null with " + named(prefix + ".n", view.n));
-    require(view.space != MemorySpace::device,
-            prefix + ".space is device memory, which no backend of this build can read");
+    require(view.space != MemorySpace::device || !view.decoder,
+            prefix + ".space is device memory, which a decoder cannot read");
     // Rows are also held as float32, so both the caller's bytes and ours must be countable.
     const auto too_large = named(prefix + ".n", view.n) + " rows of " + named("d", view.d) +
                            " overflow the address space";
@@ -53,6 +53,12 @@ void check_view(const VectorView& view, const char* name) {
                         named("d", view.d));
     }
     require(product_fits(view.n, view.row_stride), too_large);
+}
+
+void check_host_view(const VectorView& view, const char* name) {
+    check_view(view, name);
+    require(view.space != MemorySpace::device,
+            std::string(name) + ".space is device memory; only points may lie there");
 }
 
 void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options) {
@@ -75,7 +81,7 @@ void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOpt
         require(!std::isnan(*options.early_stop_threshold), "early_stop_threshold=nan");
     }
     if (input.weights.data) {
-        check_view(input.weights, "weights");
+        check_host_view(input.weights, "weights");
         require(input.weights.dtype == DType::f32 && input.weights.d == 1 && !input.weights.decoder,
                 "weights must be [n x 1] float32, " + named("got d", input.weights.d));
         require(input.weights.n == n,
@@ -83,7 +89,7 @@ void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOpt
         check_weights(input.weights);
     }
     if (input.initial_centroids.data) {
-        check_view(input.initial_centroids, "initial_centroids");
+        check_host_view(input.initial_centroids, "initial_centroids");
         require(input.initial_centroids.d == input.points.d,
                 named("initial_centroids.d", input.initial_centroids.d) + " does not match " +
                         named("points.d", input.points.d));

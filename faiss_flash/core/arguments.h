@@ -10,6 +10,9 @@ namespace faiss_flash {
 /// Rejects null, negative, overlapping or overflowing views. `name` is the argument's name.
 void check_view(const VectorView& view, const char* name);
 
+/// The same, and rows that the host cannot read.
+void check_host_view(const VectorView& view, const char* name);
+
 /// Everything about kmeans()'s arguments that can be told without reading the points.
 void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options);
 

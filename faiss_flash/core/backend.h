@@ -5,8 +5,10 @@
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace faiss_flash {
@@ -15,6 +17,7 @@ namespace faiss_flash {
 struct StepResult {
     double objective = 0;        ///< sum of squared distances or of products
     double search_seconds = 0;   ///< of the assignment alone
+    double update_seconds = 0;   ///< of the update
     int64_t decided = 0;         ///< points decided in float64
     std::vector<int64_t> sizes;  ///< [k] points of each cluster
     std::vector<double> weights; ///< [k] sum of their weights; equals sizes without weights
@@ -28,25 +31,32 @@ struct CentroidRules {
     bool int_centroids = false; ///< rounded, halves away from zero
 };
 
-/// The training points of one run, made ready once and used every iteration.
+/// The training points of one clustering.
+struct Problem {
+    Points points;
+    const float* weights = nullptr; ///< [n] or null
+};
+
+/// The training points of problems of equal n and d, made ready once and used every iteration.
 class LloydSession {
    public:
     virtual ~LloydSession() = default;
-    /// Assigns every point to the best of `centroids` [k x d] and sums up the clusters.
-    /// The means are the same bits on every backend, for any number of threads.
+    /// For one problem: assigns every point to the best of `centroids` [k x d], sums up the
+    /// clusters. The means are the same bits on every backend, for any number of threads.
     virtual void step(const float* centroids, int64_t k, StepResult& result) = 0;
 
-    /// Iterations of one restart: step(), empty clusters, rules. Here on the host, one at a time; a
-    /// device keeps the centroids and runs ahead.
+    /// Iterations of one restart from centroids [batch x k x d]: step(), empty clusters, rules.
+    /// Here for one problem on the host, one at a time; a device keeps the centroids and runs
+    /// ahead.
     virtual void start(const float* centroids, int64_t k, const CentroidRules& rules);
     /// Iterations worth asking for before the first is waited for, less one.
     virtual int lookahead() const { return 0; }
     /// Asks for the next iteration.
     virtual void enqueue();
-    /// Waits for the oldest iteration that was asked for. Its times are left to the caller but for
-    /// time_search, the seconds of this iteration's assignment.
-    virtual IterationStats wait();
-    /// [k x d] after the iteration that was waited for last, or as they were given.
+    /// Waits for the oldest iteration that was asked for; of each problem. Times are left to the
+    /// caller but for time_search and time_update, which are this iteration's alone.
+    virtual std::vector<IterationStats> wait();
+    /// [batch x k x d] after the iteration that was waited for last, or as they were given.
     virtual void read_centroids(float* centroids);
 
    protected:
@@ -80,6 +90,7 @@ void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centro
 
 /// Coordinates of a point that is not a number or not finite.
 struct NonFinite {
+    int64_t problem;
     int64_t row;
     int64_t column;
 };
@@ -87,15 +98,24 @@ struct NonFinite {
 class Backend {
    public:
     virtual ~Backend() = default;
-    virtual const char* name() const = 0;
-    virtual bool reads(MemorySpace space) const = 0;
+    virtual const char* name() const = 0; ///< "cpu", "cuda:0", ...
+    /// False where the rows are in memory that it cannot read.
+    virtual bool reads(const VectorView& rows) const = 0;
 
-    /// The first NaN or Inf, if any.
-    virtual std::optional<NonFinite> find_non_finite(const Points& points) const = 0;
+    /// A NaN or Inf of one of the problems, if any: the first of that problem.
+    virtual std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const = 0;
 
-    /// `points` and `weights` [n] (may be null) must outlive the session and be finite.
+    /// Problems of equal n and d, which must outlive the session; all values are finite.
     virtual std::unique_ptr<LloydSession> open(
-            const Points& points, const float* weights, Metric metric) const = 0;
+            const std::vector<Problem>& problems, Metric metric, Precision precision) const = 0;
+
+    /// The same rows of each problem as float32 [count x d]: to out, out + stride, ...
+    virtual void read_rows(
+            const std::vector<Problem>& problems,
+            const int64_t* rows,
+            int64_t count,
+            float* out,
+            int64_t stride) const;
 
     /// The best centroid of each point, exact; ties to the lowest id. Rows with a NaN or an Inf get
     /// id -1 and distance NaN. distances may be null.
@@ -108,10 +128,16 @@ class Backend {
             float* distances) const = 0;
 };
 
+/// The same session as a loop over one for each problem.
+std::unique_ptr<LloydSession> open_each(
+        const std::vector<Problem>& problems,
+        const std::function<std::unique_ptr<LloydSession>(const Problem&)>& open);
+
 /// Every backend of this build that can run on this machine, best first.
 const std::vector<const Backend*>& backends();
 
-/// The best backend that can read such memory.
-const Backend& backend_for(MemorySpace space);
+/// The backend that `device` names (KMeansOptions::device), or else the best that can read the
+/// points. Throws InvalidArgument where there is none.
+const Backend& backend_for(const VectorView& points, const std::string& device);
 
 } // namespace faiss_flash

@@ -11,30 +11,35 @@ namespace faiss_flash {
 
 namespace {
 
-/// FAISS_FLASH_DEVICE: auto (or not set) or cpu, for programs that cannot be changed.
-bool wants_devices() {
+/// FAISS_FLASH_DEVICE stands in for "auto": for programs that cannot be changed.
+std::string default_device() {
     const char* device = std::getenv("FAISS_FLASH_DEVICE");
-    const std::string wanted = device ? device : "auto";
-    if (wanted != "auto" && wanted != "cpu") {
-        throw InvalidArgument("FAISS_FLASH_DEVICE=" + wanted + " must be auto or cpu");
-    }
-    return wanted == "auto";
+    return device && *device ? device : "auto";
 }
 
 /// Looked for when first needed, and not before: a program may fork until then.
 std::vector<const Backend*> find_backends() {
     std::vector<const Backend*> list;
 #ifdef FAISS_FLASH_CUDA
-    if (wants_devices()) {
-        if (const Backend* cuda = cuda::backend(cpu::backend())) {
-            list.push_back(cuda);
-        }
+    if (default_device() != "cpu") {
+        list = cuda::backends(cpu::backend());
     }
-#else
-    wants_devices();
 #endif
     list.push_back(&cpu::backend());
     return list;
+}
+
+bool is_named(const Backend& backend, const std::string& device) {
+    const std::string name = backend.name();
+    return device == "auto" || device == name || (device == "cuda" && name.rfind("cuda:", 0) == 0);
+}
+
+std::string names_of(const std::vector<const Backend*>& list) {
+    std::string names;
+    for (const Backend* backend : list) {
+        names += std::string(names.empty() ? "" : ", ") + backend->name();
+    }
+    return names;
 }
 
 } // namespace
@@ -44,15 +49,29 @@ const std::vector<const Backend*>& backends() {
     return list;
 }
 
-const Backend& backend_for(MemorySpace space) {
+const Backend& backend_for(const VectorView& points, const std::string& device) {
+    const bool chosen = device != "auto";
+    const std::string wanted = chosen ? device : default_device();
+    const std::string argument = chosen ? "device=" + device : "FAISS_FLASH_DEVICE=" + wanted;
+    bool known = false;
     for (const Backend* backend : backends()) {
-        if (backend->reads(space)) {
-            return *backend;
+        if (is_named(*backend, wanted)) {
+            known = true;
+            if (backend->reads(points)) {
+                return *backend;
+            }
         }
     }
+    if (!known) {
+        throw InvalidArgument(
+                argument + " is not one of auto, cuda, " + names_of(backends()) +
+                ", which can be used here");
+    }
     throw InvalidArgument(
-            "space=" + std::to_string(static_cast<int>(space)) +
-            ": no backend of this build reads such memory");
+            std::string("points.space=") +
+            (points.space == MemorySpace::device ? "device" : "host") +
+            ": points.data is not in memory that " + (wanted == "auto" ? "a backend" : wanted) +
+            " can read here");
 }
 
 } // namespace faiss_flash

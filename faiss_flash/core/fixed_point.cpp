@@ -22,15 +22,19 @@ FixedPoint FixedPoint::plan(const ColumnRange& range, int64_t terms) {
     while (term_bits < 62 && (int64_t{1} << term_bits) < terms) {
         term_bits++;
     }
-    const int bits = std::max(1, std::min(50, 62 - term_bits));
+    const int bits = std::max(1, std::min(kMostBits, 63 - term_bits));
     FixedPoint plan;
+    plan.limb_bits = bits;
     plan.limb_step = std::ldexp(1.0, bits);
     for (size_t j = 0; j < range.largest.size(); j++) {
         if (range.largest[j] == 0) {
             plan.scale.push_back(1);
             continue;
         }
-        const int top = std::ilogb(range.largest[j]) + 1;      // every |term| < 2^top
+        int top = std::ilogb(range.largest[j]) + 1; // every |term| < 2^top
+        if (std::ldexp(range.largest[j], bits - top) > plan.limb_step - 0.5) {
+            top++; // as an integer too
+        }
         const int bottom = std::ilogb(range.smallest[j]) - 23; // last bit of the smallest float
         plan.scale.push_back(std::ldexp(1.0, bits - top));
         const int limbs = (top - bottom + bits - 1) / bits;

@@ -2,12 +2,12 @@
 /// a dimension.
 ///
 /// A term v becomes the integer round(v * scale), integers add without error in any order, and the
-/// sum is rounded to float once. With n terms below 2^p in magnitude, F = min(50, 62 - log2 n) bits
-/// are kept: |integer| <= 2^50 (so that the rounding below is exact in a double) and no sum of n of
-/// them passes 2^62. What the first limb rounds off goes to a second one, F bits further down, and
-/// so on: there are as many limbs as it takes for the last to reach the last bit of the smallest
-/// non-zero float32 in the data. float32 terms are then added without any error. Integers such as
-/// SIFT's take one limb, general data two.
+/// sum is rounded to float once. With n terms below 2^p in magnitude, F = min(45, 63 - log2 n) bits
+/// are kept: |integer| < 2^F (two pieces of 22 and at most 23 bits, which float32 arithmetic rounds
+/// exactly on a GPU) and no sum of n of them reaches 2^63. What the first limb rounds off goes to a
+/// second one, F bits further down, and so on: there are as many limbs as it takes for the last to
+/// reach the last bit of the smallest non-zero float32 in the data. float32 terms are then added
+/// without any error. Integers such as SIFT's take one limb, general data two.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +28,12 @@ struct ColumnRange {
 struct FixedPoint {
     /// 278 bits of float32 range and a double's weight product need no more, at 22 bits a limb.
     static constexpr int kMaxLimbs = 32;
+    static constexpr int kMostBits = 45; ///< of a limb
     /// Adding this leaves a double's value rounded to an integer in its low mantissa bits.
     static constexpr double kRoundMagic = 0x1.8p52;
 
     int limbs = 1;
+    int limb_bits = 0;         ///< F
     double limb_step = 1;      ///< 2^F: scale of a limb relative to the one before
     std::vector<double> scale; ///< [d] of the first limb
 

@@ -10,7 +10,9 @@
 #include <cinttypes>
 #include <cstdio>
 #include <limits>
+#include <numeric>
 #include <string>
+#include <utility>
 
 namespace faiss_flash {
 
@@ -73,7 +75,7 @@ Points choose_training_points(const VectorView& view, int64_t k, const KMeansOpt
 }
 
 /// As many points as centroids: FAISS copies the first k rows of the input and ignores the rest.
-KMeansResult copy_points(const VectorView& view, int64_t k, bool verbose) {
+KMeansResult copy_points(const Backend& backend, const VectorView& view, int64_t k, bool verbose) {
     if (verbose) {
         std::printf(
                 "Number of training points (%" PRId64
@@ -83,7 +85,10 @@ KMeansResult copy_points(const VectorView& view, int64_t k, bool verbose) {
     KMeansResult result;
     result.k = k;
     result.d = view.d;
-    result.centroids = to_floats(view, k);
+    result.centroids.resize(static_cast<size_t>(k * view.d));
+    std::vector<int64_t> rows(static_cast<size_t>(k));
+    std::iota(rows.begin(), rows.end(), 0);
+    backend.read_rows({{Points(view)}}, rows.data(), k, result.centroids.data(), 0);
     result.iterations.emplace_back();
     return result;
 }
@@ -129,51 +134,70 @@ void print_plan(
     std::printf("  Preprocessing in %.2f s\n", preprocessing_seconds);
 }
 
-KMeansResult train(
-        const Backend& backend, const KMeansInput& input, int64_t k, const KMeansOptions& options) {
-    const auto start = std::chrono::steady_clock::now();
-    if (!input.points.decoder && has_non_finite(input.points.dtype)) {
-        if (const auto bad = backend.find_non_finite(Points(input.points))) {
-            reject_non_finite("points", bad->row, bad->column);
+void reject_non_finite_points(
+        const Backend& backend, const std::vector<const KMeansInput*>& inputs) {
+    std::vector<Points> doubtful;
+    for (const KMeansInput* input : inputs) {
+        if (!input->points.decoder && has_non_finite(input->points.dtype)) {
+            doubtful.emplace_back(input->points);
         }
     }
-    const Points points = choose_training_points(input.points, k, options);
-    if (points.n() == k) {
-        return copy_points(input.points, k, options.verbose);
+    if (const auto bad = backend.find_non_finite(doubtful)) {
+        reject_non_finite("points", bad->row, bad->column);
     }
-    const auto weights = gather_weights(input.weights, points);
-    const int64_t given = std::min(k, input.initial_centroids.n);
-    std::vector<float> initial;
-    if (given > 0) {
-        initial = to_floats(input.initial_centroids, given);
+}
+
+/// Problems of equal n and d on one backend.
+std::vector<KMeansResult> train(
+        const Backend& backend,
+        const std::vector<const KMeansInput*>& inputs,
+        int64_t k,
+        const KMeansOptions& options) {
+    const auto start = std::chrono::steady_clock::now();
+    std::vector<Problem> problems;
+    std::vector<std::vector<float>> weights;
+    std::vector<std::vector<float>> initial;
+    std::vector<KMeansResult> results;
+    reject_non_finite_points(backend, inputs);
+    for (const KMeansInput* input : inputs) {
+        problems.push_back({choose_training_points(input->points, k, options)});
+        if (problems.back().points.n() == k) {
+            results.push_back(copy_points(backend, input->points, k, options.verbose));
+            continue;
+        }
+        weights.push_back(gather_weights(input->weights, problems.back().points));
+        const int64_t given = std::min(k, input->initial_centroids.n);
+        initial.push_back(
+                given > 0 ? to_floats(input->initial_centroids, given) : std::vector<float>());
+    }
+    if (!results.empty()) {
+        return results; // n is the same for all
+    }
+    for (size_t b = 0; b < problems.size(); b++) {
+        problems[b].weights = weights[b].empty() ? nullptr : weights[b].data();
     }
     if (options.verbose) {
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-        print_plan(input, points, k, given, spent.count(), options);
+        const KMeansInput& first = *inputs.front();
+        const int64_t given = std::min(k, first.initial_centroids.n);
+        print_plan(first, problems.front().points, k, given, spent.count(), options);
     }
-    return run_lloyd(
-            backend, points, weights.empty() ? nullptr : weights.data(), initial, k, options);
+    return run_lloyd(backend, problems, initial, k, options);
+}
+
+/// Those that can run together share n, d, where their points are and what is known of them.
+bool alike(const KMeansInput& a, const KMeansInput& b) {
+    return a.points.n == b.points.n && a.points.d == b.points.d &&
+           a.points.dtype == b.points.dtype && a.points.space == b.points.space &&
+           a.points.decoder == nullptr && b.points.decoder == nullptr &&
+           a.weights.data == nullptr && b.weights.data == nullptr &&
+           a.initial_centroids.n == b.initial_centroids.n;
 }
 
 } // namespace
 
 KMeansResult kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& options) {
-    check_kmeans_arguments(input, k, options);
-    const Backend& backend = backend_for(input.points.space);
-    KMeansResult result = train(backend, input, k, options);
-    if (options.return_assignment) {
-        const auto n = static_cast<size_t>(input.points.n);
-        result.assignment.resize(n);
-        result.distances.resize(n);
-        backend.assign(
-                Points(input.points),
-                result.centroids.data(),
-                k,
-                options.metric,
-                result.assignment.data(),
-                result.distances.data());
-    }
-    return result;
+    return std::move(batch_kmeans({input}, k, options).front());
 }
 
 std::vector<KMeansResult> batch_kmeans(
@@ -181,10 +205,45 @@ std::vector<KMeansResult> batch_kmeans(
     for (const KMeansInput& problem : problems) {
         check_kmeans_arguments(problem, k, options);
     }
-    std::vector<KMeansResult> results;
-    results.reserve(problems.size());
-    for (const KMeansInput& problem : problems) {
-        results.push_back(kmeans(problem, k, options));
+    std::vector<const Backend*> backends(problems.size());
+    std::transform(
+            problems.begin(), problems.end(), backends.begin(), [&](const KMeansInput& problem) {
+                return &backend_for(problem.points, options.device);
+            });
+    std::vector<KMeansResult> results(problems.size());
+    std::vector<bool> done(problems.size(), false);
+    for (size_t first = 0; first < problems.size(); first++) {
+        if (done[first]) {
+            continue;
+        }
+        std::vector<const KMeansInput*> inputs;
+        std::vector<size_t> members;
+        for (size_t b = first; b < problems.size(); b++) {
+            const bool together = b == first || (backends[b] == backends[first] &&
+                                                 alike(problems[first], problems[b]));
+            if (!done[b] && together) {
+                inputs.push_back(&problems[b]);
+                members.push_back(b);
+                done[b] = true;
+            }
+        }
+        auto trained = train(*backends[first], inputs, k, options);
+        for (size_t i = 0; i < members.size(); i++) {
+            results[members[i]] = std::move(trained[i]);
+        }
+    }
+    for (size_t b = 0; options.return_assignment && b < problems.size(); b++) {
+        KMeansResult& result = results[b];
+        const auto n = static_cast<size_t>(problems[b].points.n);
+        result.assignment.resize(n);
+        result.distances.resize(n);
+        backends[b]->assign(
+                Points(problems[b].points),
+                result.centroids.data(),
+                k,
+                options.metric,
+                result.assignment.data(),
+                result.distances.data());
     }
     return results;
 }
@@ -194,9 +253,10 @@ void assign(
         const VectorView& centroids,
         Metric metric,
         int64_t* ids,
-        float* distances) {
+        float* distances,
+        const std::string& device) {
     check_view(points, "points");
-    check_view(centroids, "centroids");
+    check_host_view(centroids, "centroids");
     if (centroids.n == 0 || centroids.n > std::numeric_limits<int32_t>::max()) {
         throw InvalidArgument(
                 "centroids.n=" + std::to_string(centroids.n) + " must be 1 to 2^31 - 1");
@@ -211,11 +271,11 @@ void assign(
     }
     check_finite_rows(centroids, "centroids");
     const auto table = to_floats(centroids, centroids.n);
-    const Backend& backend = backend_for(points.space);
+    const Backend& backend = backend_for(points, device);
     backend.assign(Points(points), table.data(), centroids.n, metric, ids, distances);
     const int64_t* bad = std::find(ids, ids + points.n, int64_t{-1});
     if (bad != ids + points.n) {
-        const auto where = backend.find_non_finite(Points(points));
+        const auto where = backend.find_non_finite({Points(points)});
         reject_non_finite("points", bad - ids, where ? where->column : 0);
     }
 }

@@ -25,50 +25,58 @@ bool converged(double previous, double current, double threshold) {
     return before != 0 && std::abs(before - now) / std::abs(before) <= threshold;
 }
 
-/// The state of all restarts of one run.
+/// The state of all restarts of some problems.
 class Lloyd {
    public:
     Lloyd(const Backend& backend,
-          const Points& points,
-          const float* weights,
-          const std::vector<float>& initial,
+          const std::vector<Problem>& problems,
+          const std::vector<std::vector<float>>& initial,
           int64_t k,
           const KMeansOptions& options)
-        : points_(points),
+        : backend_(backend),
+          problems_(problems),
+          batch_(problems.size()),
           k_(k),
-          d_(points.d()),
-          given_(static_cast<int64_t>(initial.size()) / points.d()),
+          d_(problems.front().points.d()),
+          given_(static_cast<int64_t>(initial.front().size()) / d_),
           options_(options),
           seed_(resolve_seed(options.seed)),
-          centroids_(initial),
-          session_(backend.open(points, weights, options.metric)) {
+          centroids_(batch_ * values()),
+          stats_(batch_),
+          search_seconds_(batch_),
+          update_seconds_(batch_),
+          session_(backend.open(problems, options.metric, options.precision)) {
         rules_.frozen = options.frozen_centroids ? given_ : 0;
         rules_.spherical = options.spherical;
         rules_.int_centroids = options.int_centroids;
-        centroids_.resize(static_cast<size_t>(k * d_));
+        for (size_t b = 0; b < batch_; b++) {
+            std::copy(initial[b].begin(), initial[b].end(), centroids_of(b));
+        }
     }
 
-    KMeansResult run() {
-        KMeansResult best;
-        best.k = k_;
-        best.d = d_;
-        double best_objective = 0;
+    std::vector<KMeansResult> run() {
+        std::vector<KMeansResult> best(batch_);
+        std::vector<double> best_objective(batch_);
         start_ = Clock::now();
         for (int redo = 0; redo < options_.nredo; redo++) {
-            if (options_.verbose && options_.nredo > 1) {
+            if (verbose() && options_.nredo > 1) {
                 std::printf("Outer iteration %d / %d\n", redo, options_.nredo);
             }
             run_restart(redo);
-            const double objective = stats_.back().objective;
-            const bool better = options_.metric == Metric::l2 ? objective < best_objective
-                                                              : objective > best_objective;
-            if (redo == 0 || better) {
-                if (options_.verbose && options_.nredo > 1) {
-                    std::printf("Objective improved: keep new clusters\n");
+            for (size_t b = 0; b < batch_; b++) {
+                const double objective = stats_[b].back().objective;
+                const bool better = options_.metric == Metric::l2 ? objective < best_objective[b]
+                                                                  : objective > best_objective[b];
+                if (redo == 0 || better) {
+                    if (verbose() && options_.nredo > 1) {
+                        std::printf("Objective improved: keep new clusters\n");
+                    }
+                    best[b].k = k_;
+                    best[b].d = d_;
+                    best[b].centroids.assign(centroids_of(b), centroids_of(b + 1));
+                    best[b].iterations = stats_[b];
+                    best_objective[b] = objective;
                 }
-                best.centroids = centroids_;
-                best.iterations = stats_;
-                best_objective = objective;
             }
         }
         return best;
@@ -78,29 +86,50 @@ class Lloyd {
     void run_restart(int redo) {
         seed_centroids(redo);
         session_->start(centroids_.data(), k_, rules_);
+        const Clock::time_point start = Clock::now();
+        std::vector<bool> running(batch_, true);
         int asked = 0;
         for (int iteration = 0; iteration < options_.niter; iteration++) {
             poll();
             for (; asked < options_.niter && asked <= iteration + session_->lookahead(); asked++) {
                 session_->enqueue();
             }
-            finish(session_->wait(), iteration);
-            poll();
-            if (options_.early_stop_threshold && iteration > 0 &&
-                converged(
-                        stats_[stats_.size() - 2].objective,
-                        stats_.back().objective,
-                        *options_.early_stop_threshold)) {
-                if (options_.verbose) {
-                    std::printf(
-                            "\n  Converged at iteration %d: objective did not change\n", iteration);
+            const std::vector<IterationStats> stats = session_->wait();
+            const double left =
+                    seconds_since(start) / (iteration + 1) * (options_.niter - iteration - 1);
+            bool finished = false;
+            for (size_t b = 0; b < batch_; b++) {
+                if (running[b]) {
+                    record(b, stats[b], iteration);
+                    running[b] = goes_on(b, iteration, left);
+                    finished = finished || !running[b];
                 }
+            }
+            poll();
+            const bool last = iteration + 1 == options_.niter;
+            if (finished || last) {
+                keep_centroids(running, last);
+            }
+            if (std::none_of(running.begin(), running.end(), [](bool runs) { return runs; })) {
                 break;
             }
         }
-        session_->read_centroids(centroids_.data());
-        if (options_.verbose) {
+        if (verbose()) {
             std::printf("\n");
+        }
+    }
+
+    /// Takes the centroids of the problems that have just ended, once each.
+    void keep_centroids(const std::vector<bool>& running, bool last) {
+        std::vector<float> now(centroids_.size());
+        session_->read_centroids(now.data());
+        kept_.resize(batch_);
+        for (size_t b = 0; b < batch_; b++) {
+            if (!kept_[b] && (last || !running[b])) {
+                const auto at = static_cast<int64_t>(b * values());
+                std::copy_n(now.begin() + at, values(), centroids_.begin() + at);
+                kept_[b] = true;
+            }
         }
     }
 
@@ -108,20 +137,24 @@ class Lloyd {
     /// Given rows keep what they hold: in later restarts the previous restart's result.
     void seed_centroids(int redo) {
         const int64_t seed = seed_ + 1 + redo * int64_t{15486557};
-        const auto order = permutation_head(points_.n(), k_, seed);
-        std::vector<float> scratch(static_cast<size_t>(d_));
-        for (int64_t i = given_; i < k_; i++) {
-            const float* row = points_.read(order[static_cast<size_t>(i)], 1, scratch.data()).data;
-            std::copy_n(row, d_, centroid(i));
-        }
+        kept_.assign(batch_, false);
+        const auto order = permutation_head(problems_.front().points.n(), k_, seed);
+        backend_.read_rows(
+                problems_,
+                order.data() + given_,
+                k_ - given_,
+                centroids_.data() + given_ * d_,
+                k_ * d_);
     }
 
-    void finish(IterationStats stats, int iteration) {
-        search_seconds_ += stats.time_search;
+    void record(size_t b, IterationStats stats, int iteration) {
+        search_seconds_[b] += stats.time_search;
+        update_seconds_[b] += stats.time_update;
         stats.time = seconds_since(start_);
-        stats.time_search = search_seconds_;
-        stats_.push_back(stats);
-        if (options_.verbose) {
+        stats.time_search = search_seconds_[b];
+        stats.time_update = update_seconds_[b];
+        stats_[b].push_back(stats);
+        if (verbose()) {
             std::printf(
                     "  Iteration %d (%.2f s, search %.2f s): objective=%g imbalance=%.3f "
                     "nsplit=%d       \r",
@@ -135,38 +168,58 @@ class Lloyd {
         }
     }
 
+    bool goes_on(size_t b, int iteration, double seconds_left) const {
+        const std::vector<IterationStats>& stats = stats_[b];
+        if (options_.early_stop_threshold && iteration > 0 &&
+            converged(
+                    stats[stats.size() - 2].objective,
+                    stats.back().objective,
+                    *options_.early_stop_threshold)) {
+            if (verbose()) {
+                std::printf("\n  Converged at iteration %d: objective did not change\n", iteration);
+            }
+            return false;
+        }
+        return !options_.callback || options_.callback(stats.back(), seconds_left);
+    }
+
     void poll() const {
         if (options_.poll) {
             options_.poll();
         }
     }
 
-    float* centroid(int64_t i) { return centroids_.data() + i * d_; }
+    /// FAISS's lines are about one clustering.
+    bool verbose() const { return options_.verbose && batch_ == 1; }
+    size_t values() const { return static_cast<size_t>(k_ * d_); }
+    float* centroids_of(size_t b) { return centroids_.data() + b * values(); }
 
-    const Points& points_;
+    const Backend& backend_;
+    const std::vector<Problem>& problems_;
+    const size_t batch_;
     const int64_t k_;
     const int64_t d_;
     const int64_t given_;
     const KMeansOptions& options_;
     const int64_t seed_;
-    std::vector<float> centroids_;
-    std::vector<IterationStats> stats_; // of all restarts so far
+    std::vector<float> centroids_;                   // [batch x k x d]
+    std::vector<std::vector<IterationStats>> stats_; // of all restarts so far
+    std::vector<double> search_seconds_, update_seconds_;
+    std::vector<bool> kept_;
     std::unique_ptr<LloydSession> session_;
     CentroidRules rules_;
     Clock::time_point start_;
-    double search_seconds_ = 0;
 };
 
 } // namespace
 
-KMeansResult run_lloyd(
+std::vector<KMeansResult> run_lloyd(
         const Backend& backend,
-        const Points& points,
-        const float* weights,
-        const std::vector<float>& initial,
+        const std::vector<Problem>& problems,
+        const std::vector<std::vector<float>>& initial,
         int64_t k,
         const KMeansOptions& options) {
-    return Lloyd(backend, points, weights, initial, k, options).run();
+    return Lloyd(backend, problems, initial, k, options).run();
 }
 
 } // namespace faiss_flash

@@ -9,15 +9,13 @@
 
 namespace faiss_flash {
 
-/// Runs all restarts over the training points.
-/// @param points   training points, more than k, finite
-/// @param weights  [n] or null
-/// @param initial  [m x d] with m <= k: the first m centroids
-KMeansResult run_lloyd(
+/// Runs all restarts over the training points of each problem, all problems at a time.
+/// @param problems  of equal n and d, more than k finite points each
+/// @param initial   of each problem [m x d] with m <= k, the same m: the first m centroids
+std::vector<KMeansResult> run_lloyd(
         const Backend& backend,
-        const Points& points,
-        const float* weights,
-        const std::vector<float>& initial,
+        const std::vector<Problem>& problems,
+        const std::vector<std::vector<float>>& initial,
         int64_t k,
         const KMeansOptions& options);
 

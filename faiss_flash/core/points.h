@@ -33,6 +33,9 @@ class Points {
     int64_t d() const { return view_.d; }
     const VectorView& view() const { return view_; }
 
+    /// False where all rows of the view are meant, in its order.
+    bool selected() const { return !selection_.empty(); }
+
     /// Row i's number in the view.
     int64_t source_row(int64_t i) const {
         return selection_.empty() ? i : selection_[static_cast<size_t>(i)];

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace faiss_flash {
 
@@ -64,15 +65,91 @@ void LloydSession::enqueue() {
     }
     stats_.imbalance_factor = imbalance_factor(squares, n_, k_);
     stats_.time_search = step_.search_seconds;
+    stats_.time_update = step_.update_seconds;
     stats_.nsplit = finish_centroids(rules_, n_, k_, d_, step_.weights, centroids_.data());
 }
 
-IterationStats LloydSession::wait() {
-    return stats_;
+std::vector<IterationStats> LloydSession::wait() {
+    return {stats_};
 }
 
 void LloydSession::read_centroids(float* centroids) {
     std::copy(centroids_.begin(), centroids_.end(), centroids);
+}
+
+namespace {
+
+/// Sessions of one problem each, one after the other.
+class Sessions final : public LloydSession {
+   public:
+    Sessions(const Points& points, std::vector<std::unique_ptr<LloydSession>> sessions)
+        : LloydSession(points), sessions_(std::move(sessions)) {}
+
+    void step(const float* centroids, int64_t k, StepResult& result) override {
+        sessions_.front()->step(centroids, k, result);
+    }
+    void start(const float* centroids, int64_t k, const CentroidRules& rules) override {
+        values_ = k * d_;
+        for (const auto& session : sessions_) {
+            session->start(centroids, k, rules);
+            centroids += values_;
+        }
+    }
+    int lookahead() const override { return sessions_.front()->lookahead(); }
+    void enqueue() override {
+        for (const auto& session : sessions_) {
+            session->enqueue();
+        }
+    }
+    std::vector<IterationStats> wait() override {
+        std::vector<IterationStats> all;
+        for (const auto& session : sessions_) {
+            all.push_back(session->wait().front());
+        }
+        return all;
+    }
+    void read_centroids(float* centroids) override {
+        for (const auto& session : sessions_) {
+            session->read_centroids(centroids);
+            centroids += values_;
+        }
+    }
+
+   private:
+    std::vector<std::unique_ptr<LloydSession>> sessions_;
+    int64_t values_ = 0; // of a problem's centroids
+};
+
+} // namespace
+
+std::unique_ptr<LloydSession> open_each(
+        const std::vector<Problem>& problems,
+        const std::function<std::unique_ptr<LloydSession>(const Problem&)>& open) {
+    if (problems.size() == 1) {
+        return open(problems.front());
+    }
+    std::vector<std::unique_ptr<LloydSession>> sessions(problems.size());
+    std::transform(problems.begin(), problems.end(), sessions.begin(), open);
+    return std::make_unique<Sessions>(problems.front().points, std::move(sessions));
+}
+
+void Backend::read_rows(
+        const std::vector<Problem>& problems,
+        const int64_t* rows,
+        int64_t count,
+        float* out,
+        int64_t stride) const {
+    for (const Problem& problem : problems) {
+        const int64_t d = problem.points.d();
+        for (int64_t i = 0; i < count; i++) {
+            float* to = out + i * d;
+            const float* row = problem.points.read(rows[i], 1, to).data;
+            if (row != to) {
+                std::copy_n(row, d, to);
+            }
+        }
+        out += stride;
+    }
 }
 
 } // namespace faiss_flash

@@ -45,9 +45,11 @@ class CpuSession final : public LloydSession {
     void step(const float* centroids, int64_t k, StepResult& result) override {
         const auto start = std::chrono::steady_clock::now();
         assign(centroids, k, result);
-        const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-        result.search_seconds = spent.count();
+        const auto assigned = std::chrono::steady_clock::now();
         update_.run(ids_, k, result);
+        const auto end = std::chrono::steady_clock::now();
+        result.search_seconds = std::chrono::duration<double>(assigned - start).count();
+        result.update_seconds = std::chrono::duration<double>(end - assigned).count();
     }
 
    private:
@@ -93,9 +95,18 @@ class CpuBackend final : public Backend {
    public:
     const char* name() const override { return "cpu"; }
 
-    bool reads(MemorySpace space) const override { return space != MemorySpace::device; }
+    bool reads(const VectorView& rows) const override { return rows.space != MemorySpace::device; }
 
-    std::optional<NonFinite> find_non_finite(const Points& points) const override {
+    std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const override {
+        for (size_t b = 0; b < problems.size(); b++) {
+            if (const auto found = find_non_finite(problems[b], static_cast<int64_t>(b))) {
+                return found;
+            }
+        }
+        return std::nullopt;
+    }
+
+    static std::optional<NonFinite> find_non_finite(const Points& points, int64_t problem) {
         constexpr int64_t kBlock = 1024;
         const int64_t d = points.d();
         std::optional<NonFinite> found;
@@ -114,7 +125,7 @@ class CpuBackend final : public Backend {
                             row, row + d, [](float value) { return std::isfinite(value); });
 #pragma omp critical(faiss_flash_find_non_finite)
                     if (!found || first + i < found->row) {
-                        found = NonFinite{first + i, bad - row};
+                        found = NonFinite{problem, first + i, bad - row};
                     }
                     return;
                 }
@@ -124,8 +135,12 @@ class CpuBackend final : public Backend {
     }
 
     std::unique_ptr<LloydSession> open(
-            const Points& points, const float* weights, Metric metric) const override {
-        return std::make_unique<CpuSession>(points, weights, metric);
+            const std::vector<Problem>& problems,
+            Metric metric,
+            Precision /*precision*/) const override {
+        return open_each(problems, [&](const Problem& problem) {
+            return std::make_unique<CpuSession>(problem.points, problem.weights, metric);
+        });
     }
 
     void assign(

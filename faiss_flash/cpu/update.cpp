@@ -132,8 +132,9 @@ void CentroidUpdate::finish(int64_t cluster, const int64_t* sums, StepResult& re
         return;
     }
     float* mean = result.means.data() + cluster * d;
+    const double inverse = 1 / weight; // GPUs take long to divide
     for (int64_t j = 0; j < d; j++) {
-        mean[j] = static_cast<float>(format_.value(j, sums + j, columns()) / weight);
+        mean[j] = static_cast<float>(format_.value(j, sums + j, columns()) * inverse);
     }
 }
 

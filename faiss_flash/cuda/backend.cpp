@@ -2,14 +2,18 @@
 
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
+#include <faiss_flash/cuda/runtime/device_guard.h>
 #include <faiss_flash/cuda/runtime/stream.h>
-#include <faiss_flash/cuda/session.h>
+#include <faiss_flash/cuda/session_on_device.h>
 
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
+#include <string>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -34,29 +38,99 @@ int64_t free_bytes() {
 
 class CudaBackend final : public Backend {
    public:
-    explicit CudaBackend(const Backend& host) : host_(host), process_(getpid()) {}
+    CudaBackend(const Backend& host, int device)
+        : host_(host),
+          device_(device),
+          name_("cuda:" + std::to_string(device)),
+          process_(getpid()) {}
 
-    const char* name() const override { return "cuda"; }
+    const char* name() const override { return name_.c_str(); }
 
     /// A process that was forked off cannot use the driver that its parent has started.
-    bool reads(MemorySpace space) const override {
-        return space != MemorySpace::device && getpid() == process_;
+    bool reads(const VectorView& rows) const override {
+        if (getpid() != process_) {
+            return false;
+        }
+        if (rows.space != MemorySpace::device || rows.n == 0) {
+            return true;
+        }
+        cudaPointerAttributes attributes{};
+        if (cudaPointerGetAttributes(&attributes, rows.data) != cudaSuccess) {
+            cudaGetLastError();
+            return false;
+        }
+        return attributes.type == cudaMemoryTypeManaged ||
+               (attributes.type == cudaMemoryTypeDevice && attributes.device == device_);
     }
 
-    std::optional<NonFinite> find_non_finite(const Points& points) const override {
-        return host_.find_non_finite(points);
+    std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const override {
+        if (problems.empty() || problems.front().view().space != MemorySpace::device) {
+            return host_.find_non_finite(problems);
+        }
+        const DeviceGuard guard(device_);
+        wait_for_caller(problems.front());
+        const Stream stream;
+        return cuda::find_non_finite(problems, stream.get());
     }
 
-    std::unique_ptr<LloydSession> open(
-            const Points& points, const float* weights, Metric metric) const override {
+    std::unique_ptr<LloydSession>
+    open(const std::vector<Problem>& problems, Metric metric, Precision precision) const override {
+        const DeviceGuard guard(device_);
+        const Points& points = problems.front().points;
+        wait_for_caller(points);
+        const auto batch = static_cast<int64_t>(problems.size());
         // The session does not know k yet; n bounds it.
         const int64_t most_centroids = std::min<int64_t>(points.n(), 65536);
         const int64_t bytes = DevicePoints::bytes(points.n(), points.d()) +
                               workspace_bytes(points.n(), points.d(), most_centroids);
-        if (points.d() > kMostColumns || points.n() > kMostRows || bytes > free_bytes()) {
-            return host_.open(points, weights, metric);
+        if (points.d() > kMostColumns || batch * points.n() > kMostRows ||
+            batch * bytes > free_bytes()) {
+            require_host_memory(points);
+            return host_.open(problems, metric, precision);
         }
-        return std::make_unique<CudaSession>(points, weights, metric);
+        if (precision == Precision::fast && has_fast_points(problems)) {
+            return std::make_unique<SessionOnDevice>(device_, problems, metric, precision);
+        }
+        return open_each(problems, [&](const Problem& problem) {
+            return std::make_unique<SessionOnDevice>(
+                    device_, std::vector<Problem>{problem}, metric, Precision::exact);
+        });
+    }
+
+    void read_rows(
+            const std::vector<Problem>& problems,
+            const int64_t* rows,
+            int64_t count,
+            float* out,
+            int64_t stride) const override {
+        if (count == 0 || problems.front().points.view().space != MemorySpace::device) {
+            Backend::read_rows(problems, rows, count, out, stride);
+            return;
+        }
+        const DeviceGuard guard(device_);
+        const Stream stream;
+        const int64_t values = count * problems.front().points.d();
+        const auto batch = static_cast<int64_t>(problems.size());
+        const Buffer<float> buffer(static_cast<size_t>(batch * values), stream.get());
+        for (int64_t b = 0; b < batch; b++) {
+            const Points& points = problems[static_cast<size_t>(b)].points;
+            std::vector<int64_t> sources(static_cast<size_t>(count));
+            std::transform(rows, rows + count, sources.begin(), [&](int64_t row) {
+                return points.source_row(row);
+            });
+            load_rows(
+                    Points(points.view(), sources),
+                    0,
+                    count,
+                    buffer.get() + b * values,
+                    points.d(),
+                    stream.get());
+        }
+        for (int64_t b = 0; b < batch; b++) {
+            const float* from = buffer.get() + b * values;
+            copy(out + b * stride, from, values, cudaMemcpyDeviceToHost, stream.get());
+        }
+        check(cudaStreamSynchronize(stream.get()), "reading rows");
     }
 
     void assign(
@@ -66,10 +140,16 @@ class CudaBackend final : public Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const override {
+        const DeviceGuard guard(device_);
+        wait_for_caller(points);
         const int64_t d = points.d();
         const int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * d)));
         const int64_t bytes = DevicePoints::bytes(chunk, d) + workspace_bytes(chunk, d, k);
-        if (points.n() == 0 || d > kMostColumns || bytes > free_bytes()) {
+        if (points.n() == 0) {
+            return;
+        }
+        if (d > kMostColumns || bytes > free_bytes()) {
+            require_host_memory(points);
             host_.assign(points, centroids, k, metric, ids, distances);
             return;
         }
@@ -102,21 +182,49 @@ class CudaBackend final : public Backend {
     }
 
    private:
+    /// Rows on the device may still be in the making, on a stream that is not known here.
+    static void wait_for_caller(const Points& points) {
+        if (points.view().space == MemorySpace::device) {
+            check(cudaDeviceSynchronize(), "waiting for the points");
+        }
+    }
+
+    /// What does not fit on the device can run on the host, if the host can read it.
+    static void require_host_memory(const Points& points) {
+        if (points.view().space == MemorySpace::device) {
+            throw Error(
+                    "points with n=" + std::to_string(points.n()) +
+                    " and d=" + std::to_string(points.d()) +
+                    " are on a device without enough free memory to work on them");
+        }
+    }
+
     static constexpr int64_t kMostRows = int64_t{1} << 30;
     static constexpr int64_t kChunkBytes = int64_t{512} << 20; // of points that assign() takes
 
     const Backend& host_;
+    const int device_;
+    const std::string name_;
     const pid_t process_;
 };
 
 } // namespace
 
-const Backend* backend(const Backend& host) {
-    if (device_count() == 0 || device_info().major < 8) {
-        return nullptr;
-    }
-    static const CudaBackend instance(host);
-    return &instance;
+std::vector<const Backend*> backends(const Backend& host) {
+    static const std::vector<std::unique_ptr<CudaBackend>> instances = [&] {
+        std::vector<std::unique_ptr<CudaBackend>> made;
+        for (int device = 0; device < device_count(); device++) {
+            if (device_info(device).major >= 8) {
+                made.push_back(std::make_unique<CudaBackend>(host, device));
+            }
+        }
+        return made;
+    }();
+    std::vector<const Backend*> list(instances.size());
+    std::transform(instances.begin(), instances.end(), list.begin(), [](const auto& instance) {
+        return instance.get();
+    });
+    return list;
 }
 
 } // namespace faiss_flash::cuda

@@ -18,10 +18,14 @@ int attribute(cudaDeviceAttr which, int device) {
 } // namespace
 
 const DeviceInfo& device_info() {
-    static std::mutex mutex;
-    static std::map<int, DeviceInfo> known;
     int device = 0;
     check(cudaGetDevice(&device), "asking for the current device");
+    return device_info(device);
+}
+
+const DeviceInfo& device_info(int device) {
+    static std::mutex mutex;
+    static std::map<int, DeviceInfo> known;
     const std::lock_guard<std::mutex> lock(mutex);
     DeviceInfo& info = known[device];
     if (info.multiprocessors == 0) {

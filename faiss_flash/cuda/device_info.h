@@ -20,6 +20,9 @@ struct DeviceInfo {
 /// Of the current device; read once a device.
 const DeviceInfo& device_info();
 
+/// Of any device. Creates no context.
+const DeviceInfo& device_info(int device);
+
 /// Devices that this build can run on, 0 without a driver. Creates no context.
 int device_count();
 

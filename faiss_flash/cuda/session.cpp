@@ -1,57 +1,32 @@
 #include <faiss_flash/cuda/session.h>
 
-#include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/update/reduce.h>
 
 #include <algorithm>
-#include <vector>
 
 namespace faiss_flash::cuda {
 
-namespace {
-
-Buffer<float> copy_weights(const float* weights, int64_t n, cudaStream_t stream) {
-    Buffer<float> buffer(static_cast<size_t>(weights ? n : 1), stream);
-    if (weights) {
-        copy(buffer.get(), weights, n, cudaMemcpyHostToDevice, stream);
+CudaSession::CudaSession(const std::vector<Problem>& problems, Metric metric, Precision precision)
+    : LloydSession(problems.front().points),
+      batch_(static_cast<int64_t>(problems.size())),
+      metric_(metric) {
+    const cudaStream_t stream = stream_.get();
+    const Problem& first = problems.front();
+    points_ = precision == Precision::fast ? fast_points(problems, metric, stream)
+                                           : exact_points(first.points, stream);
+    if (first.weights) {
+        weights_ = Buffer<float>(static_cast<size_t>(n_), stream);
+        copy(weights_.get(), first.weights, n_, cudaMemcpyHostToDevice, stream);
     }
-    return buffer;
-}
-
-} // namespace
-
-CudaSession::CudaSession(const Points& points, const float* weights, Metric metric)
-    : LloydSession(points),
-      metric_(metric),
-      points_(points, 0, points.n(), stream_.get()),
-      weights_(copy_weights(weights, points.n(), stream_.get())),
-      update_(points_.rows(),
-              weights ? weights_.get() : nullptr,
-              points.n(),
-              points.d(),
-              stream_.get()),
-      ids_(static_cast<size_t>(points.n()), stream_.get()),
-      values_(static_cast<size_t>(points.n()), stream_.get()) {
+    update_.emplace(points_->rows(), weights_.get(), stream);
+    const auto batch = static_cast<size_t>(batch_);
+    ids_ = Buffer<int32_t>(batch * static_cast<size_t>(n_), stream);
+    decided_ = Buffer<int64_t>(batch, stream);
+    check(cudaMemsetAsync(decided_.get(), 0, batch * sizeof(int64_t), stream), "clearing counts");
     for (Slot& slot : slots_) {
-        check(cudaMallocHost(reinterpret_cast<void**>(&slot.host_stats), sizeof(ClusterStats)),
-              "allocating page-locked memory");
-        for (cudaEvent_t* event : {&slot.begin, &slot.assigned, &slot.end}) {
-            check(cudaEventCreate(event), "creating an event");
-        }
-    }
-}
-
-CudaSession::~CudaSession() {
-    cudaStreamSynchronize(stream_.get());
-    for (Slot& slot : slots_) {
-        for (cudaEvent_t event : {slot.begin, slot.assigned, slot.end}) {
-            if (event) {
-                cudaEventDestroy(event);
-            }
-        }
-        cudaFreeHost(slot.host_stats);
+        slot.stats = Pinned<ClusterStats>(batch);
     }
 }
 
@@ -61,134 +36,170 @@ void CudaSession::make_slots(int64_t k) {
     }
     k_ = k;
     const cudaStream_t stream = stream_.get();
+    const auto clusters = static_cast<size_t>(batch_ * k);
     for (Slot& slot : slots_) {
-        const auto values = static_cast<size_t>(k * d_);
-        slot.centroids = Buffer<float>(values, stream);
-        slot.means = Buffer<float>(values, stream);
-        slot.sizes = Buffer<int64_t>(static_cast<size_t>(k), stream);
-        slot.weights = Buffer<double>(static_cast<size_t>(k), stream);
-        slot.stats = Buffer<ClusterStats>(1, stream);
+        slot.centroids = Buffer<float>(static_cast<size_t>(values()), stream);
+        slot.means = Buffer<float>(static_cast<size_t>(values()), stream);
+        slot.sizes = Buffer<int64_t>(clusters, stream);
+        slot.weights = Buffer<double>(clusters, stream);
     }
+    gains_ = Buffer<double>(clusters, stream);
+    update_->reserve(k, stream);
 }
 
-void CudaSession::assign_and_update(Slot& slot) {
+void CudaSession::queue(int64_t iteration) {
+    Slot& slot = slot_of(iteration);
     const cudaStream_t stream = stream_.get();
-    check(cudaEventRecord(slot.begin, stream), "recording an event");
-    check(cudaMemsetAsync(slot.stats.get(), 0, sizeof(ClusterStats), stream),
-          "clearing statistics");
-    assign_exact(
-            points_,
-            slot.centroids.get(),
-            k_,
-            metric_,
-            {ids_.get(), values_.get(), &slot.stats.get()->decided},
+    points_->assign(slot.centroids.get(), k_, metric_, {ids_.get(), decided_.get()}, stream);
+    slot.assigned.record(stream);
+    const ObjectiveParts objective = points_->objective();
+    double* gains = objective.gains ? gains_.get() : nullptr;
+    update_->run(
+            ids_.get(),
+            {slot.sizes.get(), slot.weights.get(), slot.means.get(), gains},
+            {slot.centroids.get(), metric_},
             stream);
-    sum(values_.get(), n_, &slot.stats.get()->objective, stream);
-    check(cudaEventRecord(slot.assigned, stream), "recording an event");
-    update_.run(ids_.get(), k_, {slot.sizes.get(), slot.weights.get(), slot.means.get()}, stream);
+    finish_iteration(
+            {slot.centroids.get(),
+             slot.means.get(),
+             slot.sizes.get(),
+             slot.weights.get(),
+             objective.parts,
+             parts_of(n_),
+             gains,
+             decided_.get()},
+            rules_,
+            batch_,
+            k_,
+            d_,
+            slot_of(iteration + 1).centroids.get(),
+            slot.stats.get(),
+            stream);
 }
 
-double CudaSession::search_seconds(const Slot& slot) {
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, slot.begin, slot.assigned), "reading an event");
-    return milliseconds * 1e-3;
-}
-
-void CudaSession::step(const float* centroids, int64_t k, StepResult& result) {
-    make_slots(k);
+/// The first iterations of a restart are queued as they are: few restarts are long enough to pay
+/// for more than they replay.
+void CudaSession::launch(int64_t iteration) {
+    constexpr int64_t kFirstReplayed = 4;
+    Slot& slot = slot_of(iteration);
     const cudaStream_t stream = stream_.get();
-    Slot& slot = slots_[0];
-    copy(slot.centroids.get(), centroids, k * d_, cudaMemcpyHostToDevice, stream);
-    assign_and_update(slot);
-    result.sizes.resize(static_cast<size_t>(k));
-    result.weights.resize(static_cast<size_t>(k));
-    result.means.resize(static_cast<size_t>(k * d_));
-    copy(slot.host_stats, slot.stats.get(), 1, cudaMemcpyDeviceToHost, stream);
-    copy(result.sizes.data(), slot.sizes.get(), k, cudaMemcpyDeviceToHost, stream);
-    copy(result.weights.data(), slot.weights.get(), k, cudaMemcpyDeviceToHost, stream);
-    copy(result.means.data(), slot.means.get(), k * d_, cudaMemcpyDeviceToHost, stream);
-    check(cudaStreamSynchronize(stream), "an iteration on the device");
-    result.search_seconds = search_seconds(slot);
-    result.objective = slot.host_stats->objective;
-    result.decided = slot.host_stats->decided;
+    const bool replay = points_->replays() && iteration >= kFirstReplayed;
+    if (replay && !slot.graph) {
+        slot.graph = Graph::capture(stream, [&] { queue(iteration); });
+    }
+    slot.begin.record(stream);
+    if (replay) {
+        slot.graph.launch(stream);
+    } else {
+        queue(iteration);
+    }
+    slot.end.record(stream);
 }
 
 void CudaSession::start(const float* centroids, int64_t k, const CentroidRules& rules) {
     make_slots(k);
     rules_ = rules;
     asked_ = waited_ = 0;
-    std::vector<float> first(centroids, centroids + k * d_);
-    apply_rules(rules, k, d_, first.data());
+    for (Slot& slot : slots_) {
+        slot.graph = Graph();
+    }
+    std::vector<float> first(centroids, centroids + values());
+    apply_rules(rules, batch_ * k, d_, first.data());
     // A restart may have left an iteration running that nobody waits for.
     const cudaStream_t stream = stream_.get();
-    copy(slot_of(0).centroids.get(), first.data(), k * d_, cudaMemcpyHostToDevice, stream);
+    copy(slot_of(0).centroids.get(), first.data(), values(), cudaMemcpyHostToDevice, stream);
     check(cudaStreamSynchronize(stream), "the first centroids");
+}
+
+void CudaSession::step(const float* centroids, int64_t k, StepResult& result) {
+    start(centroids, k, {});
+    launch(0);
+    Slot& slot = slot_of(0);
+    const cudaStream_t stream = stream_.get();
+    result.sizes.resize(static_cast<size_t>(k));
+    result.weights.resize(static_cast<size_t>(k));
+    result.means.resize(static_cast<size_t>(k * d_));
+    copy(result.sizes.data(), slot.sizes.get(), k, cudaMemcpyDeviceToHost, stream);
+    copy(result.weights.data(), slot.weights.get(), k, cudaMemcpyDeviceToHost, stream);
+    copy(result.means.data(), slot.means.get(), k * d_, cudaMemcpyDeviceToHost, stream);
+    check(cudaStreamSynchronize(stream), "an iteration on the device");
+    const IterationStats stats = stats_of(slot, 0);
+    result.search_seconds = stats.time_search;
+    result.update_seconds = stats.time_update;
+    result.objective = stats.objective;
+    result.decided = stats.decided;
 }
 
 void CudaSession::enqueue() {
     launch(asked_++);
 }
 
-void CudaSession::launch(int64_t iteration) {
-    Slot& slot = slot_of(iteration);
-    const cudaStream_t stream = stream_.get();
-    assign_and_update(slot);
-    describe_clusters(
-            slot.sizes.get(), slot.weights.get(), rules_.frozen, k_, slot.stats.get(), stream);
-    next_centroids(
-            slot.centroids.get(),
-            slot.means.get(),
-            rules_,
-            k_,
-            d_,
-            slot_of(iteration + 1).centroids.get(),
-            stream);
-    copy(slot.host_stats, slot.stats.get(), 1, cudaMemcpyDeviceToHost, stream);
-    check(cudaEventRecord(slot.end, stream), "recording an event");
-}
-
-IterationStats CudaSession::wait() {
-    Slot& slot = slot_of(waited_);
-    check(cudaEventSynchronize(slot.end), "an iteration on the device");
-    const ClusterStats& told = *slot.host_stats;
+IterationStats CudaSession::stats_of(const Slot& slot, int64_t problem) const {
+    const ClusterStats& told = slot.stats.get()[problem];
     IterationStats stats;
-    stats.time_search = search_seconds(slot);
+    const auto batch = static_cast<double>(batch_); // which ran as one
+    stats.time_search = slot.assigned.seconds_since(slot.begin) / batch;
+    stats.time_update = slot.end.seconds_since(slot.assigned) / batch;
     stats.objective = told.objective;
     stats.decided = told.decided;
     stats.imbalance_factor = imbalance_factor(told.squares, n_, k_);
-    if (told.empty > 0) {
+    return stats;
+}
+
+std::vector<IterationStats> CudaSession::wait() {
+    Slot& slot = slot_of(waited_);
+    slot.end.wait();
+    std::vector<IterationStats> stats;
+    bool empty = false;
+    for (int64_t b = 0; b < batch_; b++) {
+        stats.push_back(stats_of(slot, b));
+        empty = empty || slot.stats.get()[b].empty > 0;
+    }
+    if (empty) {
         patch(waited_, stats);
     }
     waited_++;
     return stats;
 }
 
-void CudaSession::patch(int64_t iteration, IterationStats& stats) {
-    const cudaStream_t stream = stream_.get();
-    Slot& slot = slot_of(iteration);
-    const auto count = static_cast<size_t>(k_);
-    std::vector<double> weights(count);
-    std::vector<float> centroids(count * static_cast<size_t>(d_));
-    std::vector<float> frozen(
-            static_cast<size_t>(rules_.frozen * d_)); // have had the rules already
-    const auto kept = static_cast<int64_t>(frozen.size());
-    float* next = slot_of(iteration + 1).centroids.get();
-    copy(weights.data(), slot.weights.get(), k_, cudaMemcpyDeviceToHost, stream);
-    copy(centroids.data(), slot.means.get(), k_ * d_, cudaMemcpyDeviceToHost, stream);
-    copy(frozen.data(), next, kept, cudaMemcpyDeviceToHost, stream);
-    check(cudaStreamSynchronize(stream), "an iteration on the device");
-    stats.nsplit = finish_centroids(rules_, n_, k_, d_, weights, centroids.data());
-    std::copy(frozen.begin(), frozen.end(), centroids.begin());
-    copy(next, centroids.data(), k_ * d_, cudaMemcpyHostToDevice, stream);
-    check(cudaStreamSynchronize(stream), "the patched centroids");
+void CudaSession::patch(int64_t iteration, std::vector<IterationStats>& stats) {
+    // The iteration that runs already will be run again, and must not overtake the patch.
+    check(cudaStreamSynchronize(stream_.get()), "an iteration on the device");
+    for (int64_t b = 0; b < batch_; b++) {
+        if (slot_of(iteration).stats.get()[b].empty > 0) {
+            stats[static_cast<size_t>(b)].nsplit = patch_problem(iteration, b);
+        }
+    }
     for (int64_t again = iteration + 1; again < asked_; again++) {
         launch(again);
     }
 }
 
+int64_t CudaSession::patch_problem(int64_t iteration, int64_t problem) {
+    const cudaStream_t stream = stream_.get();
+    Slot& slot = slot_of(iteration);
+    const int64_t values = k_ * d_;
+    const int64_t kept = rules_.frozen * d_;
+    std::vector<double> weights(static_cast<size_t>(k_));
+    std::vector<float> centroids(static_cast<size_t>(values));
+    std::vector<float> frozen(static_cast<size_t>(kept)); // have had the rules already
+    float* next = slot_of(iteration + 1).centroids.get() + problem * values;
+    const double* slot_weights = slot.weights.get() + problem * k_;
+    const float* means = slot.means.get() + problem * values;
+    copy(weights.data(), slot_weights, k_, cudaMemcpyDeviceToHost, stream);
+    copy(centroids.data(), means, values, cudaMemcpyDeviceToHost, stream);
+    copy(frozen.data(), next, kept, cudaMemcpyDeviceToHost, stream);
+    check(cudaStreamSynchronize(stream), "an iteration on the device");
+    const int64_t nsplit = finish_centroids(rules_, n_, k_, d_, weights, centroids.data());
+    std::copy(frozen.begin(), frozen.end(), centroids.begin());
+    copy(next, centroids.data(), values, cudaMemcpyHostToDevice, stream);
+    check(cudaStreamSynchronize(stream), "the patched centroids");
+    return nsplit;
+}
+
 void CudaSession::read_centroids(float* centroids) {
     const cudaStream_t stream = stream_.get();
-    copy(centroids, slot_of(waited_).centroids.get(), k_ * d_, cudaMemcpyDeviceToHost, stream);
+    copy(centroids, slot_of(waited_).centroids.get(), values(), cudaMemcpyDeviceToHost, stream);
     check(cudaStreamSynchronize(stream), "reading the centroids");
 }
 

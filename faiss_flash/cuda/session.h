@@ -2,14 +2,20 @@
 #pragma once
 
 #include <faiss_flash/core/backend.h>
-#include <faiss_flash/cuda/exact/points.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/event.h>
+#include <faiss_flash/cuda/runtime/graph.h>
+#include <faiss_flash/cuda/runtime/pinned.h>
 #include <faiss_flash/cuda/runtime/stream.h>
+#include <faiss_flash/cuda/session_points.h>
 #include <faiss_flash/cuda/update/finish.h>
 #include <faiss_flash/cuda/update/update.h>
 
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
 
 namespace faiss_flash::cuda {
 
@@ -18,44 +24,49 @@ namespace faiss_flash::cuda {
 /// the centroids, by FAISS's rule, and ask for the next iteration again.
 class CudaSession final : public LloydSession {
    public:
-    CudaSession(const Points& points, const float* weights, Metric metric);
-    ~CudaSession() override;
+    /// Several problems only where fast_points() takes them.
+    CudaSession(const std::vector<Problem>& problems, Metric metric, Precision precision);
+    ~CudaSession() override { cudaStreamSynchronize(stream_.get()); }
 
     void step(const float* centroids, int64_t k, StepResult& result) override;
     void start(const float* centroids, int64_t k, const CentroidRules& rules) override;
     int lookahead() const override { return 1; }
     void enqueue() override;
-    IterationStats wait() override;
+    std::vector<IterationStats> wait() override;
     void read_centroids(float* centroids) override;
 
    private:
     /// What an iteration reads and leaves; two take turns.
     struct Slot {
-        Buffer<float> centroids; ///< [k x d] that it starts from
-        Buffer<float> means;     ///< [k x d]
-        Buffer<int64_t> sizes;   ///< [k]
-        Buffer<double> weights;  ///< [k]
-        Buffer<ClusterStats> stats;
-        ClusterStats* host_stats = nullptr; ///< page-locked
-        cudaEvent_t begin{}, assigned{}, end{};
+        Buffer<float> centroids;    ///< [batch x k x d] that it starts from
+        Buffer<float> means;        ///< [batch x k x d]
+        Buffer<int64_t> sizes;      ///< [batch x k]
+        Buffer<double> weights;     ///< [batch x k]
+        Pinned<ClusterStats> stats; ///< [batch]
+        Event begin, assigned, end;
+        Graph graph;
     };
 
     void make_slots(int64_t k);
     void launch(int64_t iteration);
-    /// Runs assignment and update of a slot's centroids.
-    void assign_and_update(Slot& slot);
-    /// That the assignment took; it must be over.
-    static double search_seconds(const Slot& slot);
-    void patch(int64_t iteration, IterationStats& stats);
+    /// Queues the kernels of an iteration.
+    void queue(int64_t iteration);
+    IterationStats stats_of(const Slot& slot, int64_t problem) const;
+    void patch(int64_t iteration, std::vector<IterationStats>& stats);
+    /// Returns the clusters split.
+    int64_t patch_problem(int64_t iteration, int64_t problem);
     Slot& slot_of(int64_t iteration) { return slots_[static_cast<size_t>(iteration % 2)]; }
+    int64_t values() const { return batch_ * k_ * d_; }
 
     Stream stream_;
+    const int64_t batch_;
     const Metric metric_;
-    DevicePoints points_;
+    std::unique_ptr<SessionPoints> points_;
     Buffer<float> weights_;
-    CentroidUpdate update_;
+    std::optional<CentroidUpdate> update_;
     Buffer<int32_t> ids_;
-    Buffer<double> values_;
+    Buffer<double> gains_; ///< [batch x k]
+    Buffer<int64_t> decided_;
     std::array<Slot, 2> slots_;
     int64_t k_ = 0;
     CentroidRules rules_;

@@ -69,6 +69,10 @@ TEST_F(Arguments, DeviceMemory) {
     input.points.space = MemorySpace::device;
     expect_rejected("points.space");
 }
+TEST_F(Arguments, UnknownDevice) {
+    options.device = "cuda:77";
+    expect_rejected("device=cuda:77 is not one of auto, cuda, ");
+}
 TEST_F(Arguments, SizesThatOverflow) {
     input.points.n = std::numeric_limits<int64_t>::max() / 16;
     expect_rejected("overflow");

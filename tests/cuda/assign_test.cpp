@@ -82,14 +82,14 @@ Answer run(const Problem& problem, const AssignPlan& plan, bool want_second = tr
     const test::Output<float> best(count);
     const test::Output<float> second(count);
     const test::Output<int32_t> ids(count);
-    const CentroidTable table = prepare_centroids(
-            static_cast<const float*>(problem.device_centroids.get()),
+    CentroidTable table(
             problem.shape.batch,
             problem.shape.k,
             problem.shape.d,
             problem.bf16,
             problem.metric,
             nullptr);
+    prepare_centroids(static_cast<const float*>(problem.device_centroids.get()), table, nullptr);
     AssignOutput output;
     output.best = best.get();
     output.second = want_second ? second.get() : nullptr;
@@ -430,9 +430,8 @@ TEST_F(AssignBadInput, IsNamed) {
     const Case shape{10, 5, 16};
     const Problem problem(
             shape, false, Metric::l2, test::normal(10, 16, 1), test::normal(5, 16, 2));
-    const auto* centroids = static_cast<const float*>(problem.device_centroids.get());
     const auto prepare = [&](int64_t batch, int64_t k, int64_t d) {
-        return prepare_centroids(centroids, batch, k, d, false, Metric::l2, nullptr);
+        return CentroidTable(batch, k, d, false, Metric::l2, nullptr);
     };
     const auto expect = [](const std::function<void()>& call, const std::string& text) {
         try {

@@ -82,10 +82,11 @@ struct CudaBackend : testing::Test {
     const Backend& cpu = cpu::backend();
     const Backend* cuda = nullptr;
     void SetUp() override {
-        cuda = cuda::backend(cpu);
-        if (!cuda) {
+        const auto devices = cuda::backends(cpu);
+        if (devices.empty()) {
             GTEST_SKIP() << "no CUDA device";
         }
+        cuda = devices.front();
     }
 };
 
@@ -141,8 +142,9 @@ void expect_equal_steps(
         Metric metric,
         Floats centroids,
         int64_t k) {
-    const auto expected_session = cpu.open(points, weights, metric);
-    const auto session = cuda.open(points, weights, metric);
+    const std::vector<Problem> problem{{points, weights}};
+    const auto expected_session = cpu.open(problem, metric, Precision::exact);
+    const auto session = cuda.open(problem, metric, Precision::exact);
     StepResult expected, result;
     for (int iteration = 0; iteration < 3; iteration++) {
         expected_session->step(centroids.data(), k, expected);
@@ -225,10 +227,11 @@ TEST_F(CudaBackend, RunsAsTheCpuDoes) {
             weight = std::max(0.0f, weight - 1);
         }
         const Floats initial(x.begin(), x.begin() + run.given * run.d);
-        const Points points(VectorView::of(x.data(), run.n, run.d));
-        const float* w = run.weighted ? weights.data() : nullptr;
-        const auto expected = run_lloyd(cpu, points, w, initial, run.k, run.options);
-        const auto result = run_lloyd(*cuda, points, w, initial, run.k, run.options);
+        const std::vector<Problem> problem{
+                {Points(VectorView::of(x.data(), run.n, run.d)),
+                 run.weighted ? weights.data() : nullptr}};
+        const auto expected = run_lloyd(cpu, problem, {initial}, run.k, run.options).front();
+        const auto result = run_lloyd(*cuda, problem, {initial}, run.k, run.options).front();
         EXPECT_EQ(result.centroids, expected.centroids);
         ASSERT_EQ(result.iterations.size(), expected.iterations.size());
         for (size_t i = 0; i < result.iterations.size(); i++) {
@@ -264,7 +267,8 @@ TEST_F(CudaBackend, SelectionsAndTypes) {
 }
 
 TEST_F(CudaBackend, IsListedFirst) {
-    EXPECT_EQ(available_backends(), (std::vector<std::string>{"cuda", "cpu"}));
+    EXPECT_EQ(available_backends().front(), "cuda:0");
+    EXPECT_EQ(available_backends().back(), "cpu");
 }
 
 } // namespace

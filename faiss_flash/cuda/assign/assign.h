@@ -18,10 +18,16 @@ namespace faiss_flash::cuda {
 /// the bias of each. Takes K (2 d + 4) bytes a batch element, K (2 d + 32)
 /// more for d <= 32.
 struct CentroidTable {
+    CentroidTable() = default;
+    /// Room for a table. Throws InvalidArgument for sizes out of range.
+    CentroidTable(
+            int64_t batch, int64_t k, int64_t d, bool bf16, Metric metric, cudaStream_t stream);
+
     int64_t batch = 0;
     int64_t k = 0;
     int64_t d = 0;
     bool bf16 = false;
+    Metric metric = Metric::l2;
     bool half_square = false; ///< no score of a row passes half its square: L2, equal scales
     int64_t row_elements = 0; ///< d rounded up to 8
     int64_t padded_k = 0;     ///< k rounded up to the largest tile
@@ -47,25 +53,16 @@ struct CentroidBounds {
     float bias;     ///< magnitude
 };
 
-/// centroids: [batch x k x d] float32 on the device, packed; rounded to f16 or bf16. The biases are
-/// those of the rounded values. Throws InvalidArgument for sizes out of range.
-CentroidTable prepare_centroids(
-        const float* centroids,
-        int64_t batch,
-        int64_t k,
-        int64_t d,
-        bool bf16,
-        Metric metric,
-        cudaStream_t stream);
+/// Fills a table from centroids [batch x k x d], float32 on the device, packed; rounded to f16 or
+/// bf16. The biases are those of the rounded values.
+void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream);
 
-/// The same for one problem of f16 points that were centred. The biases are those of the exact
-/// values: what is left out of the scores is bounded by `bounds`.
-CentroidTable prepare_centred(
+/// The same with centroids of one problem of f16 points that were centred. The biases are those of
+/// the exact values: what is left out of the scores is bounded by `bounds`.
+void prepare_centred(
         const float* centroids,
-        int64_t k,
-        int64_t d,
-        Metric metric,
         const Centring& centring,
+        CentroidTable& table,
         cudaStream_t stream);
 
 /// Device arrays [batch x n] that assign() fills.

@@ -120,6 +120,11 @@ __global__ void largest_kernel(
     atomic_max(largest, mine);
 }
 
+/// Steps of 16 columns of a folded table.
+int folded_steps_of(int64_t d) {
+    return static_cast<int>((d + 15) / 16);
+}
+
 void require_range(const char* name, int64_t value, int64_t lowest, int64_t highest) {
     if (value < lowest || value > highest) {
         throw InvalidArgument(
@@ -128,90 +133,82 @@ void require_range(const char* name, int64_t value, int64_t lowest, int64_t high
     }
 }
 
-CentroidTable prepare(
+void prepare(
         const float* centroids,
-        int64_t batch,
-        int64_t k,
-        int64_t d,
-        bool bf16,
-        Metric metric,
         const Centring& centring,
+        CentroidTable& table,
         cudaStream_t stream) {
-    constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
-    constexpr int64_t kMaxGridRows = 65535;
-    require_range("batch", batch, 1, kMaxGridRows);
-    require_range("k", k, 1, kMaxInt - kLargestTile);
-    require_range("d", d, 1, int64_t{1} << 24);
-    CentroidTable table;
-    table.batch = batch;
-    table.k = k;
-    table.d = d;
-    table.bf16 = bf16;
-    table.half_square = metric == Metric::l2 && !centring.mean;
-    table.row_elements = (d + 7) / 8 * 8;
-    table.padded_k = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
-    const auto padded = static_cast<size_t>(batch * table.padded_k);
-    table.rows = Buffer<uint16_t>(static_cast<size_t>(batch * k * table.row_elements), stream);
-    table.bias = Buffer<float>(padded, stream);
-    int folded_steps = 0;
-    // An inner product's biases are of either sign once it is centred: no distances of one sign.
-    if (d <= kMostFoldedColumns && (metric == Metric::l2 || !centring.mean)) {
-        folded_steps = static_cast<int>((d + 15) / 16);
-        const size_t tiles = padded / kFoldedRows;
-        table.folded = Buffer<uint8_t>(
-                tiles * static_cast<size_t>(folded_tile_bytes(folded_steps)), stream);
-        table.reach = Buffer<float>(static_cast<size_t>(batch), stream);
-        check(cudaMemsetAsync(table.reach.get(), 0, static_cast<size_t>(batch) * 4, stream),
-              "clearing the reach");
-    }
+    // Only equal scales make a score of L2 at most half a square.
+    table.half_square = table.metric == Metric::l2 && !centring.mean;
     Arguments arguments;
     arguments.centroids = centroids;
     arguments.rows = table.rows.get();
     arguments.bias = table.bias.get();
     arguments.folded = table.folded.get();
-    arguments.folded_steps = folded_steps;
+    arguments.folded_steps = folded_steps_of(table.d);
     arguments.reach = table.reach.get();
-    arguments.k = k;
+    arguments.k = table.k;
     arguments.padded_k = table.padded_k;
-    arguments.d = static_cast<int>(d);
+    arguments.d = static_cast<int>(table.d);
     arguments.row_elements = static_cast<int>(table.row_elements);
-    arguments.l2 = metric == Metric::l2;
+    arguments.l2 = table.metric == Metric::l2;
     arguments.centring = centring;
-    const dim3 grid(static_cast<unsigned>(table.padded_k / kWarps), static_cast<unsigned>(batch));
-    const auto kernel = bf16 ? prepare_kernel<__nv_bfloat16> : prepare_kernel<__half>;
+    if (table.folded.get()) {
+        check(cudaMemsetAsync(table.reach.get(), 0, static_cast<size_t>(table.batch) * 4, stream),
+              "clearing the reach");
+    }
+    const dim3 grid(
+            static_cast<unsigned>(table.padded_k / kWarps), static_cast<unsigned>(table.batch));
+    const auto kernel = table.bf16 ? prepare_kernel<__nv_bfloat16> : prepare_kernel<__half>;
     kernel<<<grid, 32 * kWarps, 0, stream>>>(arguments);
     check_launch("preparing centroids");
-    return table;
 }
 
 } // namespace
 
-CentroidTable prepare_centroids(
-        const float* centroids,
-        int64_t batch,
-        int64_t k,
-        int64_t d,
-        bool bf16,
-        Metric metric,
-        cudaStream_t stream) {
-    return prepare(centroids, batch, k, d, bf16, metric, {}, stream);
+CentroidTable::CentroidTable(
+        int64_t batch, int64_t k, int64_t d, bool bf16, Metric metric, cudaStream_t stream)
+    : batch(batch), k(k), d(d), bf16(bf16), metric(metric) {
+    constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
+    constexpr int64_t kMaxGridRows = 65535;
+    require_range("batch", batch, 1, kMaxGridRows);
+    require_range("k", k, 1, kMaxInt - kLargestTile);
+    require_range("d", d, 1, int64_t{1} << 24);
+    row_elements = (d + 7) / 8 * 8;
+    padded_k = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
+    const auto padded = static_cast<size_t>(batch * padded_k);
+    rows = Buffer<uint16_t>(static_cast<size_t>(batch * k * row_elements), stream);
+    bias = Buffer<float>(padded, stream);
+    if (d <= kMostFoldedColumns) {
+        const size_t tiles = padded / kFoldedRows;
+        folded = Buffer<uint8_t>(
+                tiles * static_cast<size_t>(folded_tile_bytes(folded_steps_of(d))), stream);
+        reach = Buffer<float>(static_cast<size_t>(batch), stream);
+    }
 }
 
-CentroidTable prepare_centred(
+void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream) {
+    prepare(centroids, {}, table, stream);
+}
+
+void prepare_centred(
         const float* centroids,
-        int64_t k,
-        int64_t d,
-        Metric metric,
         const Centring& centring,
+        CentroidTable& table,
         cudaStream_t stream) {
+    if (table.metric == Metric::inner_product) {
+        // Biases of either sign: no distances of one sign to fold.
+        table.folded = {};
+        table.reach = {};
+    }
     check(cudaMemsetAsync(centring.bounds, 0, sizeof(CentroidBounds), stream), "clearing bounds");
     constexpr int kThreads = 256;
-    const int64_t count = k * d;
+    const int64_t count = table.k * table.d;
     const auto blocks = static_cast<unsigned>(std::min<int64_t>(1024, count / kThreads + 1));
     largest_kernel<<<blocks, kThreads, 0, stream>>>(
-            centroids, centring.mean, count, d, &centring.bounds->largest);
+            centroids, centring.mean, count, table.d, &centring.bounds->largest);
     check_launch("largest centroid");
-    return prepare(centroids, 1, k, d, false, metric, centring, stream);
+    prepare(centroids, centring, table, stream);
 }
 
 } // namespace faiss_flash::cuda

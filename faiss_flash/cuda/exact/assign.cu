@@ -197,7 +197,8 @@ void assign_exact(
     const bool l2 = metric == Metric::l2;
     const Buffer<CentroidBounds> bounds(1, stream);
     const Centring centring{points.mean(), points.scale(), bounds.get()};
-    const CentroidTable table = prepare_centred(centroids, k, d, metric, centring, stream);
+    CentroidTable table(1, k, d, false, metric, stream);
+    prepare_centred(centroids, centring, table, stream);
 
     const Buffer<float> best(static_cast<size_t>(n), stream);
     const Buffer<float> second(static_cast<size_t>(n), stream);

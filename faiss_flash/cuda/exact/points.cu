@@ -1,6 +1,7 @@
 /// Budget: the rows are read three times (mean of a sample, largest magnitude, conversion), n d 4
 /// bytes each, and n d 2 written: once a run, not once an iteration.
 #include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/scaling.cuh>
 
@@ -101,7 +102,7 @@ DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaS
       scale_(1, stream),
       lengths_(static_cast<size_t>(n), stream),
       residuals_(static_cast<size_t>(n), stream) {
-    upload(points, first, stream);
+    load_rows(points, first, n, rows_.get(), d_, stream);
     const DType dtype = points.view().dtype;
     const bool integers = !points.view().decoder && (dtype == DType::u8 || dtype == DType::i8);
     mean_kernel<<<static_cast<unsigned>((d_ + 31) / 32), dim3(32, 8), 0, stream>>>(

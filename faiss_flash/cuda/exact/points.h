@@ -29,8 +29,6 @@ class DevicePoints {
     TensorRows tensor() const;                                  ///< the f16 rows
 
    private:
-    void upload(const Points& points, int64_t first, cudaStream_t stream);
-
     int64_t n_, d_, row_elements_;
     Buffer<float> rows_;
     Buffer<uint16_t> halves_;

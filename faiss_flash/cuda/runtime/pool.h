@@ -1,7 +1,10 @@
-/// The engine's own pool of device memory: what callers do with CUDA's default one is left alone.
+/// What is kept between calls, for the latency of small ones: streams, page-locked memory, and the
+/// engine's own pool of device memory. What callers do with CUDA's default pool is left alone.
 #pragma once
 
 #include <cuda_runtime_api.h>
+
+#include <cstddef>
 
 namespace faiss_flash::cuda {
 
@@ -10,5 +13,13 @@ cudaMemPool_t memory_pool();
 
 /// Gives memory that is not in use back to the device, but for what small calls need again soon.
 void trim_memory_pool();
+
+/// A stream of the current device that nobody else uses.
+cudaStream_t take_stream();
+void give_back_stream(cudaStream_t stream);
+
+/// Page-locked memory of the host.
+void* take_pinned(size_t bytes);
+void give_back_pinned(void* memory, size_t bytes);
 
 } // namespace faiss_flash::cuda

@@ -8,20 +8,18 @@ namespace faiss_flash::cuda {
 
 class Stream {
    public:
-    Stream() {
-        check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
-    }
+    Stream() : stream_(take_stream()) {}
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
     ~Stream() {
         cudaStreamSynchronize(stream_);
-        cudaStreamDestroy(stream_);
+        give_back_stream(stream_);
         trim_memory_pool();
     }
     cudaStream_t get() const { return stream_; }
 
    private:
-    cudaStream_t stream_ = nullptr;
+    cudaStream_t stream_;
 };
 
 } // namespace faiss_flash::cuda

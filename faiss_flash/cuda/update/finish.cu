@@ -1,6 +1,10 @@
+// Budget: the means once in and once out.
+//
 // Compiled without contraction: lengths have the host's bits.
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/finish.h>
+
+#include <cub/block/block_reduce.cuh>
 
 namespace faiss_flash::cuda {
 
@@ -8,24 +12,67 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// One thread a coordinate.
-__global__ void copy_kernel(
-        const float* centroids,
-        const float* means,
-        int64_t frozen_values,
-        int64_t values,
+struct Sums {
+    double objective;
+    double squares; ///< of integers: exact in any order as far as a double holds them
+    double empty;
+    __device__ Sums operator+(const Sums& other) const {
+        return {objective + other.objective, squares + other.squares, empty + other.empty};
+    }
+};
+
+/// Of one problem, by one block, in a fixed order.
+__device__ void describe(
+        const IterationArrays& arrays, int64_t frozen, int64_t k, ClusterStats* stats) {
+    using Reduce = cub::BlockReduce<Sums, kThreads, cub::BLOCK_REDUCE_WARP_REDUCTIONS>;
+    __shared__ typename Reduce::TempStorage storage;
+    const int64_t problem = blockIdx.y;
+    const double* parts = arrays.parts + problem * arrays.part_count;
+    Sums mine{};
+    for (int64_t i = threadIdx.x; i < arrays.part_count; i += kThreads) {
+        mine.objective += parts[i];
+    }
+    for (int64_t i = threadIdx.x; i < k; i += kThreads) {
+        const auto size = static_cast<double>(arrays.sizes[problem * k + i]);
+        mine.squares += size * size;
+        mine.empty += i >= frozen && arrays.weights[problem * k + i] == 0 ? 1 : 0;
+        mine.objective += arrays.gains ? arrays.gains[problem * k + i] : 0.0;
+    }
+    const Sums all =
+            Reduce(storage).Reduce(mine, [](const Sums& a, const Sums& b) { return a + b; });
+    if (threadIdx.x == 0) {
+        stats[problem] = {
+                all.objective,
+                all.squares,
+                arrays.decided[problem],
+                static_cast<int64_t>(all.empty)};
+        arrays.decided[problem] = 0;
+    }
+}
+
+/// One thread a coordinate; the first block of a problem describes it as well.
+__global__ void finish_kernel(
+        const IterationArrays arrays,
+        int64_t frozen,
         bool round_values,
-        float* next) {
-    const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (i < values) {
-        const float value = i < frozen_values ? centroids[i] : means[i];
-        next[i] = round_values ? roundf(value) : value;
+        int64_t k,
+        int64_t d,
+        float* next,
+        ClusterStats* stats) {
+    const int64_t value = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+    if (value < k * d) {
+        const int64_t i = blockIdx.y * k * d + value;
+        const float kept = value < frozen * d ? arrays.centroids[i] : arrays.means[i];
+        next[i] = round_values ? roundf(kept) : kept;
+    }
+    if (blockIdx.x == 0) {
+        describe(arrays, frozen, k, stats);
     }
 }
 
 /// One thread a centroid: its sum is in the host's order.
 __global__ void spherical_kernel(int64_t k, int64_t d, bool round_values, float* next) {
-    const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
     if (i >= k) {
         return;
     }
@@ -41,66 +88,27 @@ __global__ void spherical_kernel(int64_t k, int64_t d, bool round_values, float*
     }
 }
 
-/// One block. The sums are of integers: exact in any order as far as a double holds them.
-__global__ void describe_kernel(
-        const int64_t* sizes,
-        const double* weights,
-        int64_t frozen,
-        int64_t k,
-        ClusterStats* stats) {
-    __shared__ double squares[kThreads];
-    __shared__ int64_t empty[kThreads];
-    double my_squares = 0;
-    int64_t my_empty = 0;
-    for (int64_t i = threadIdx.x; i < k; i += kThreads) {
-        my_squares += static_cast<double>(sizes[i]) * static_cast<double>(sizes[i]);
-        my_empty += i >= frozen && weights[i] == 0;
-    }
-    squares[threadIdx.x] = my_squares;
-    empty[threadIdx.x] = my_empty;
-    for (int width = kThreads / 2; width > 0; width /= 2) {
-        __syncthreads();
-        if (static_cast<int>(threadIdx.x) < width) {
-            squares[threadIdx.x] += squares[threadIdx.x + width];
-            empty[threadIdx.x] += empty[threadIdx.x + width];
-        }
-    }
-    if (threadIdx.x == 0) {
-        stats->squares = squares[0];
-        stats->empty = empty[0];
-    }
-}
-
 } // namespace
 
-void next_centroids(
-        const float* centroids,
-        const float* means,
+void finish_iteration(
+        const IterationArrays& arrays,
         const CentroidRules& rules,
+        int64_t batch,
         int64_t k,
         int64_t d,
         float* next,
-        cudaStream_t stream) {
-    const bool round_now = rules.int_centroids && !rules.spherical;
-    copy_kernel<<<blocks_of(k * d, kThreads), kThreads, 0, stream>>>(
-            centroids, means, rules.frozen * d, k * d, round_now, next);
-    check_launch("the next centroids");
-    if (rules.spherical) {
-        spherical_kernel<<<blocks_of(k, kThreads), kThreads, 0, stream>>>(
-                k, d, rules.int_centroids, next);
-        check_launch("centroids of length 1");
-    }
-}
-
-void describe_clusters(
-        const int64_t* sizes,
-        const double* weights,
-        int64_t frozen,
-        int64_t k,
         ClusterStats* stats,
         cudaStream_t stream) {
-    describe_kernel<<<1, kThreads, 0, stream>>>(sizes, weights, frozen, k, stats);
-    check_launch("sizes of the clusters");
+    const bool round_now = rules.int_centroids && !rules.spherical;
+    const dim3 grid(blocks_of(k * d, kThreads), static_cast<unsigned>(batch));
+    finish_kernel<<<grid, kThreads, 0, stream>>>(
+            arrays, rules.frozen, round_now, k, d, next, stats);
+    check_launch("the next centroids");
+    if (rules.spherical) {
+        spherical_kernel<<<blocks_of(batch * k, kThreads), kThreads, 0, stream>>>(
+                batch * k, d, rules.int_centroids, next);
+        check_launch("centroids of length 1");
+    }
 }
 
 } // namespace faiss_flash::cuda

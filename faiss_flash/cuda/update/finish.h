@@ -17,23 +17,28 @@ struct ClusterStats {
     int64_t empty;   ///< clusters without weight that are not frozen
 };
 
-/// next [k x d]: the frozen rows of `centroids`, the means after the rules for the others; as
-/// core's apply_rules(), bit for bit.
-void next_centroids(
-        const float* centroids,
-        const float* means,
+/// Arrays of one iteration of `batch` problems, on the device.
+struct IterationArrays {
+    const float* centroids; ///< [batch x k x d] that the iteration started from
+    const float* means;     ///< [batch x k x d]
+    const int64_t* sizes;   ///< [batch x k]
+    const double* weights;  ///< [batch x k]
+    const double* parts;    ///< [batch x parts] that add up to the objective
+    int64_t part_count;
+    const double* gains; ///< [batch x k] that are added to it, or null
+    int64_t* decided;    ///< [batch], read and cleared
+};
+
+/// next [batch x k x d]: the frozen rows of the centroids, the means after the rules for the
+/// others, as core's apply_rules(), bit for bit. stats [batch] may be page-locked memory of the
+/// host.
+void finish_iteration(
+        const IterationArrays& arrays,
         const CentroidRules& rules,
+        int64_t batch,
         int64_t k,
         int64_t d,
         float* next,
-        cudaStream_t stream);
-
-/// Fills squares and empty.
-void describe_clusters(
-        const int64_t* sizes,
-        const double* weights,
-        int64_t frozen,
-        int64_t k,
         ClusterStats* stats,
         cudaStream_t stream);
 

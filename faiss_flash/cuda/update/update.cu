@@ -1,19 +1,20 @@
 // Compiled without contraction: terms are rounded as the CPU backend rounds them.
 //
-// Budget: the points once, n d 4 bytes, in the order of their ids; the sort 8 n bytes a few times;
-// K (d + 1) limbs 8 bytes of sums, which stay in L2.
+// Budget: see sort.cu and sums.cuh; K (d + 1) limbs 8 bytes of sums are read and cleared once.
 //
-// 1. A radix sort on the bits that K needs brings the point numbers into the order of their ids.
-// 2. A block takes 128 points of that order; a thread sums a column in integers, and adds what it
-//    has to the centroid's sums when the id changes. Integers add in any order.
-// 3. Sums become means in float64, rounded once.
+// 1. The points that moved are found; where they are many, all points are taken.
+// 2. They are sorted by cluster.
+// 3. Rows are gathered in that order and summed up in integers.
+// 4. Sums become means in float64, rounded once.
+#include <faiss_flash/core/points.h>
+#include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/update/update.h>
-
-#include <cub/device/device_radix_sort.cuh>
+#include <faiss_flash/cuda/update/sums.cuh>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -21,11 +22,17 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kChunk = 128; // points of a block
+constexpr int kChunk = 128;    // points of a block of the general kernel
+constexpr int kUpperBits = 22; // what float32 rounds to an integer by an addition
+constexpr int kMostRun = 64;   // points of a group of lanes: pieces add up in 32 bits
+
+constexpr int kSingles = 4; // columns of a lane where rows are not read in vectors
 
 /// Largest and smallest non-zero |weight x| of each column; columns d: of the weights themselves.
+template <class Element>
 __global__ void range_kernel(
-        const float* points,
+        const uint8_t* rows,
+        int64_t row_bytes,
         const float* weights,
         int64_t n,
         int64_t d,
@@ -38,8 +45,9 @@ __global__ void range_kernel(
     double high = 0;
     double low = HUGE_VAL;
     for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
+        const auto* row = reinterpret_cast<const Element*>(rows + i * row_bytes);
         const double weight = weights ? weights[i] : 1.0;
-        const double x = column < d ? points[i * d + column] : 1.0f;
+        const double x = column < d ? static_cast<float>(row[column]) : 1.0f;
         const double value = fabs(weight * x);
         high = fmax(high, value);
         low = value > 0 ? fmin(low, value) : low;
@@ -49,195 +57,361 @@ __global__ void range_kernel(
     atomicMin(smallest + column, static_cast<unsigned long long>(__double_as_longlong(low)));
 }
 
-__global__ void number_kernel(int32_t* numbers, int64_t n, const int32_t* ids, int64_t* sizes) {
-    const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (i < n) {
-        numbers[i] = static_cast<int32_t>(i);
-        atomicAdd(reinterpret_cast<unsigned long long*>(sizes + ids[i]), 1ull);
-    }
-}
-
-/// kLimbs: 0 = any number of them.
-template <int kLimbs>
-__global__ void sum_kernel(
-        const float* points,
-        const float* weights,
-        const int32_t* ids,
-        const int32_t* order,
-        int64_t n,
-        int64_t d,
-        const double* scales,
-        double limb_step,
-        int format_limbs,
-        unsigned long long* sums) {
-    __shared__ int32_t chunk_ids[kChunk];
-    __shared__ int32_t chunk_rows[kChunk];
+/// The same as sum_kernel() for weights, and for values that float32 arithmetic cannot cut: a
+/// thread sums a column in float64 and integers.
+template <class Element>
+__global__ void general_sum_kernel(
+        const SumArguments arguments, const float* weights, const double* units) {
+    __shared__ int2 order[kChunk];
     __shared__ float chunk_weights[kChunk];
-    const int64_t first = int64_t{blockIdx.x} * kChunk;
-    const int count = static_cast<int>(min(int64_t{kChunk}, n - first));
+    const auto problem = static_cast<int32_t>(blockIdx.z);
+    const int64_t first_point = int64_t{problem} * arguments.entries.n;
+    const int64_t first_cluster = int64_t{problem} * arguments.entries.k;
+    const int first = static_cast<int>(blockIdx.x) * kChunk;
+    const int count = min(kChunk, arguments.entries.count(problem) - first);
     for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
-        chunk_ids[i] = ids[first + i];
-        chunk_rows[i] = order[first + i];
-        chunk_weights[i] = weights ? weights[chunk_rows[i]] : 1.0f;
+        const int2 entry = arguments.order[first_point + first + i];
+        const int64_t point = first_point + (entry.x & ~Entries::kTaken);
+        order[i] = entry;
+        chunk_weights[i] = (entry.x < 0 ? -1.0f : 1.0f) * (weights ? weights[point] : 1.0f);
     }
     __syncthreads();
-    const int64_t columns = d + 1;
-    const int limbs = kLimbs > 0 ? kLimbs : format_limbs;
-    const int64_t last = weights ? columns : d;
-    for (int64_t column = threadIdx.x; column < last; column += kThreads) {
-        const double scale = scales[column];
-        long long mine[kLimbs > 0 ? kLimbs : FixedPoint::kMaxLimbs] = {};
+    const int places = arguments.layout.places;
+    const int last = weights ? places : places - 1;
+    for (int place = static_cast<int>(threadIdx.x); place < last; place += kThreads) {
+        const double scale = 1 / units[place];
+        long long mine[FixedPoint::kMaxLimbs] = {};
+        long long gained = 0;
         for (int i = 0; i < count; i++) {
-            const float x = column < d ? points[chunk_rows[i] * d + column] : 1.0f;
+            const int64_t point = first_point + (order[i].x & ~Entries::kTaken);
+            const auto* row =
+                    reinterpret_cast<const Element*>(arguments.rows + point * arguments.row_bytes);
+            const float x = place < arguments.d ? static_cast<float>(row[place]) : 1.0f;
+            gained += order[i].x < 0 ? -1 : 1;
             double rest = double{chunk_weights[i]} * double{x} * scale;
-#pragma unroll
-            for (int limb = 0; limb < limbs; limb++) {
+            for (int limb = 0; limb < arguments.limbs; limb++) {
                 const double shifted = rest + FixedPoint::kRoundMagic;
                 mine[limb] += __double_as_longlong(shifted) -
                               __double_as_longlong(FixedPoint::kRoundMagic);
-                rest = (rest - (shifted - FixedPoint::kRoundMagic)) * limb_step;
+                rest = (rest - (shifted - FixedPoint::kRoundMagic)) * arguments.limb_step;
             }
-            if (i + 1 == count || chunk_ids[i + 1] != chunk_ids[i]) {
-                unsigned long long* to = sums + int64_t{chunk_ids[i]} * limbs * columns + column;
-#pragma unroll
-                for (int limb = 0; limb < limbs; limb++) {
-                    atomicAdd(to + limb * columns, static_cast<unsigned long long>(mine[limb]));
+            const int cluster = order[i].y;
+            if (i + 1 == count || order[i + 1].y != cluster) {
+                unsigned long long* to = arguments.sums +
+                                         (first_cluster + cluster) * arguments.limbs * places +
+                                         place;
+                for (int limb = 0; limb < arguments.limbs; limb++) {
+                    atomicAdd(to + limb * places, static_cast<unsigned long long>(mine[limb]));
                     mine[limb] = 0;
                 }
+                if (place == 0) {
+                    atomicAdd(
+                            arguments.counts + first_cluster + cluster,
+                            static_cast<unsigned long long>(gained));
+                }
+                gained = 0;
             }
         }
     }
 }
 
-__global__ void mean_kernel(
-        const long long* sums,
-        const int64_t* sizes,
-        bool weighted,
-        int64_t k,
-        int64_t d,
-        const double* scales,
-        double limb_step,
-        int limbs,
-        double* weights,
-        float* means) {
-    const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    const int64_t columns = d + 1;
-    if (i >= k * columns) {
+/// Zeros for problems whose points are all entries.
+__global__ void clear_kernel(
+        const Entries entries,
+        unsigned long long* sums,
+        int64_t sums_a_problem,
+        unsigned long long* counts) {
+    const auto problem = static_cast<int32_t>(blockIdx.y);
+    if (!entries.all(problem)) {
         return;
     }
-    const int64_t centroid = i / columns;
-    const int64_t column = i % columns;
-    const long long* row = sums + centroid * limbs * columns;
-    const auto value = [&](int64_t at) {
-        double total = 0;
-        for (int limb = limbs - 1; limb >= 0; limb--) {
-            total = total / limb_step + static_cast<double>(row[limb * columns + at]);
-        }
-        return total / scales[at];
-    };
-    const double weight = weighted ? value(d) : static_cast<double>(sizes[centroid]);
-    if (column == d) {
-        weights[centroid] = weight;
-    } else {
-        means[centroid * d + column] =
-                weight == 0 ? 0.0f : static_cast<float>(value(column) / weight);
+    const int64_t first = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+    const int64_t step = int64_t{gridDim.x} * kThreads;
+    for (int64_t i = first; i < sums_a_problem; i += step) {
+        sums[problem * sums_a_problem + i] = 0;
     }
+    for (int64_t i = first; i < entries.k; i += step) {
+        counts[int64_t{problem} * entries.k + i] = 0;
+    }
+}
+
+struct MeanArguments {
+    long long* sums;
+    unsigned long long* counts;
+    bool keep; ///< sums and counts for the next run; else cleared
+    bool weighted;
+    int64_t clusters;
+    int d;
+    SumLayout layout;
+    const double* units;
+    double limb_unit;
+    int limbs;
+    CentroidUpdate::Output output;
+    CentroidUpdate::Gains gains;
+};
+
+/// One warp a cluster.
+__global__ void mean_kernel(const MeanArguments arguments) {
+    const int64_t cluster = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (cluster >= arguments.clusters) {
+        return;
+    }
+    const int d = arguments.d;
+    const SumLayout& layout = arguments.layout;
+    long long* row = arguments.sums + cluster * arguments.limbs * layout.places;
+    // Factors are powers of two: as exact as the host's divisions.
+    const auto value = [&](int place, int column) {
+        double total = 0;
+        for (int limb = arguments.limbs - 1; limb >= 0; limb--) {
+            total = total * arguments.limb_unit +
+                    static_cast<double>(row[limb * layout.places + place]);
+        }
+        return total * arguments.units[column];
+    };
+    const auto size = static_cast<int64_t>(arguments.counts[cluster]);
+    const double weight =
+            arguments.weighted ? value(layout.places - 1, d) : static_cast<double>(size);
+    const double inverse = weight == 0 ? 0 : 1 / weight;
+    const bool l2 = arguments.gains.metric == Metric::l2;
+    double gain = 0;
+    constexpr int kEach = 4; // columns whose loads are on their way together
+    for (int first = lane; first < layout.places - 1; first += 32 * kEach) {
+        double sums[kEach];
+        float centroids[kEach];
+#pragma unroll
+        for (int i = 0; i < kEach; i++) {
+            const int place = first + 32 * i;
+            const int column = layout.column(place);
+            const bool exists = place < layout.places - 1 && column < d;
+            sums[i] = exists ? value(place, column) : 0.0;
+            centroids[i] = exists && arguments.output.gains
+                                   ? arguments.gains.centroids[cluster * d + column]
+                                   : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < kEach; i++) {
+            const int place = first + 32 * i;
+            const int column = layout.column(place);
+            if (place < layout.places - 1 && column < d) {
+                arguments.output.means[cluster * d + column] =
+                        static_cast<float>(sums[i] * inverse);
+            }
+            const double c = centroids[i];
+            gain += l2 ? c * (static_cast<double>(size) * c - 2 * sums[i]) : c * sums[i];
+        }
+    }
+    for (int width = 16; width > 0; width /= 2) {
+        gain += __shfl_xor_sync(~0u, gain, width); // all have read the count, too
+    }
+    for (int place = lane; !arguments.keep && place < arguments.limbs * layout.places;
+         place += 32) {
+        row[place] = 0;
+    }
+    if (lane == 0) {
+        arguments.output.sizes[cluster] = size;
+        arguments.output.weights[cluster] = weight;
+        if (arguments.output.gains) {
+            arguments.output.gains[cluster] = gain;
+        }
+        if (!arguments.keep) {
+            arguments.counts[cluster] = 0;
+        }
+    }
+}
+
+/// Calls body(Element()) for the type of the rows.
+template <class Body>
+void with_element(DType dtype, const Body& body) {
+    if (dtype == DType::f16) {
+        body(__half());
+    } else if (dtype == DType::bf16) {
+        body(__nv_bfloat16());
+    } else {
+        body(float());
+    }
+}
+
+/// True where pieces of every column's values are exact as float32: none is subnormal or infinite.
+bool fits_float(const FixedPoint& format, const ColumnRange& range, int64_t d) {
+    for (int64_t j = 0; j < d; j++) {
+        const auto column = static_cast<size_t>(j);
+        const int power = std::ilogb(format.scale[column]) + kUpperBits - format.limb_bits;
+        const int lowest = range.largest[column] > 0 ? std::ilogb(range.smallest[column]) - 23 : 0;
+        if (power > 126 || power < -126 || lowest + power < -126) {
+            return false;
+        }
+    }
+    return true;
 }
 
 } // namespace
 
-CentroidUpdate::CentroidUpdate(
-        const float* points, const float* weights, int64_t n, int64_t d, cudaStream_t stream)
-    : points_(points),
+CentroidUpdate::CentroidUpdate(const UpdateRows& rows, const float* weights, cudaStream_t stream)
+    : rows_(rows),
       weights_(weights),
-      n_(n),
-      d_(d),
-      scale_(static_cast<size_t>(columns()), stream) {
-    const auto count = static_cast<size_t>(columns());
-    ColumnRange range(columns());
-    const Buffer<double> largest(count, stream);
-    const Buffer<double> smallest(count, stream);
-    copy(largest.get(), range.largest.data(), columns(), cudaMemcpyHostToDevice, stream);
-    copy(smallest.get(), range.smallest.data(), columns(), cudaMemcpyHostToDevice, stream);
-    const dim3 grid(
-            static_cast<unsigned>(std::min<int64_t>(n, 2048)), blocks_of(columns(), kThreads));
-    range_kernel<<<grid, kThreads, 0, stream>>>(
-            points,
-            weights,
-            n,
-            d,
-            reinterpret_cast<unsigned long long*>(largest.get()),
-            reinterpret_cast<unsigned long long*>(smallest.get()));
-    check_launch("ranges of the columns");
-    copy(range.largest.data(), largest.get(), columns(), cudaMemcpyDeviceToHost, stream);
-    copy(range.smallest.data(), smallest.get(), columns(), cudaMemcpyDeviceToHost, stream);
-    check(cudaStreamSynchronize(stream), "waiting for the ranges");
-    format_ = FixedPoint::plan(range, n);
-    copy(scale_.get(), format_.scale.data(), columns(), cudaMemcpyHostToDevice, stream);
+      units_(static_cast<size_t>(rows.d + 1), stream),
+      scale_(static_cast<size_t>(rows.d + 1), stream) {
+    plan(stream);
+}
+
+void CentroidUpdate::plan(cudaStream_t stream) {
+    const int64_t columns = rows_.d + 1; // the last one sums the weights
+    const auto count = static_cast<size_t>(columns);
+    ColumnRange range(columns);
+    // All of a binary16, whatever the data, where one limb holds it: nothing to wait for.
+    std::fill(range.largest.begin(), range.largest.end(), 65504.0);
+    std::fill(range.smallest.begin(), range.smallest.end(), 0x1p-1); // 2^-24 is its last bit
+    if (rows_.dtype != DType::f16 || FixedPoint::plan(range, rows_.n).limbs > 1) {
+        range = ColumnRange(columns);
+        const Buffer<double> largest(count, stream);
+        const Buffer<double> smallest(count, stream);
+        copy(largest.get(), range.largest.data(), columns, cudaMemcpyHostToDevice, stream);
+        copy(smallest.get(), range.smallest.data(), columns, cudaMemcpyHostToDevice, stream);
+        const int64_t n = rows_.batch * rows_.n;
+        const dim3 grid(
+                static_cast<unsigned>(std::min<int64_t>(n, 2048)), blocks_of(columns, kThreads));
+        with_element(rows_.dtype, [&](auto element) {
+            range_kernel<decltype(element)><<<grid, kThreads, 0, stream>>>(
+                    static_cast<const uint8_t*>(rows_.data),
+                    rows_.row_bytes,
+                    weights_,
+                    n,
+                    rows_.d,
+                    reinterpret_cast<unsigned long long*>(largest.get()),
+                    reinterpret_cast<unsigned long long*>(smallest.get()));
+        });
+        check_launch("ranges of the columns");
+        copy(range.largest.data(), largest.get(), columns, cudaMemcpyDeviceToHost, stream);
+        copy(range.smallest.data(), smallest.get(), columns, cudaMemcpyDeviceToHost, stream);
+        check(cudaStreamSynchronize(stream), "waiting for the ranges");
+        // A value's last bit lies closer to its first than in a float32.
+        const int fewer = rows_.dtype == DType::f16 ? 13 : rows_.dtype == DType::bf16 ? 16 : 0;
+        for (double& smallest_value : range.smallest) {
+            smallest_value = std::ldexp(smallest_value, fewer);
+        }
+    }
+    format_ = FixedPoint::plan(range, rows_.n);
+    in_float_ = !weights_ && fits_float(format_, range, rows_.d);
+    std::vector<double> units(count);
+    std::vector<float> scale(count);
+    for (size_t j = 0; j < count; j++) {
+        units[j] = 1 / format_.scale[j];
+        scale[j] = static_cast<float>(std::ldexp(format_.scale[j], kUpperBits - format_.limb_bits));
+    }
+    copy(units_.get(), units.data(), columns, cudaMemcpyHostToDevice, stream);
+    copy(scale_.get(), scale.data(), columns, cudaMemcpyHostToDevice, stream);
+
+    int64_t vector = 16 / dtype_size(rows_.dtype);
+    vectors_ = rows_.d % vector == 0 && rows_.row_bytes % 16 == 0 &&
+               reinterpret_cast<uintptr_t>(rows_.data) % 16 == 0;
+    if (!vectors_) {
+        vector = kSingles;
+    }
+    if (in_float_) {
+        while ((1 << layout_.vector_bits) < vector) {
+            layout_.vector_bits++;
+        }
+        while (layout_.lanes() < 32 && layout_.slice() < rows_.d) {
+            layout_.lane_bits++;
+        }
+    }
+    const auto slices = static_cast<int>(blocks_of(rows_.d, layout_.slice()));
+    layout_.places = slices * layout_.slice() + 1;
+}
+
+void CentroidUpdate::reserve(int64_t k, cudaStream_t stream) {
+    if (k == k_) {
+        return;
+    }
+    keeps_ = !EntryOrder::is_short(rows_.n, k);
+    order_ = EntryOrder(rows_.batch, rows_.n, k, stream);
+    if (keeps_) {
+        moved_ = MovedPoints(rows_.batch, rows_.n, k, stream);
+    }
+    const auto clusters = static_cast<size_t>(rows_.batch * k);
+    const size_t count = clusters * static_cast<size_t>(format_.limbs * layout_.places);
+    sums_ = Buffer<unsigned long long>(count, stream);
+    counts_ = Buffer<unsigned long long>(clusters, stream);
+    check(cudaMemsetAsync(sums_.get(), 0, count * 8, stream), "clearing the sums");
+    check(cudaMemsetAsync(counts_.get(), 0, clusters * 8, stream), "clearing the counts");
+    k_ = k;
+}
+
+void CentroidUpdate::sum(const Entries& entries, cudaStream_t stream) {
+    SumArguments arguments{};
+    arguments.rows = static_cast<const uint8_t*>(rows_.data);
+    arguments.row_bytes = rows_.row_bytes;
+    arguments.entries = entries;
+    arguments.order = order_.get();
+    arguments.d = static_cast<int>(rows_.d);
+    arguments.layout = layout_;
+    arguments.scale = scale_.get();
+    arguments.lower_bits = format_.limb_bits - kUpperBits;
+    arguments.limbs = format_.limbs;
+    arguments.limb_step = format_.limb_step;
+    arguments.sums = sums_.get();
+    arguments.counts = counts_.get();
+    const auto batch = static_cast<unsigned>(rows_.batch);
+    with_element(rows_.dtype, [&](auto element) {
+        using Element = decltype(element);
+        if (!in_float_) {
+            const dim3 grid(blocks_of(rows_.n, kChunk), 1, batch);
+            general_sum_kernel<Element>
+                    <<<grid, kThreads, 0, stream>>>(arguments, weights_, units_.get());
+            return;
+        }
+        constexpr int kVector = 16 / sizeof(Element);
+        const int groups = kSumThreads / layout_.lanes();
+        const unsigned slices = blocks_of(rows_.d, layout_.slice());
+        // Shorter runs where longer ones would leave processors idle.
+        int run = std::min(kMostRun, kMostSumEntries / groups);
+        const int64_t wanted = int64_t{16} * device_info().multiprocessors;
+        while (run > kSumBatch &&
+               rows_.batch * slices * blocks_of(rows_.n, groups * run) < wanted) {
+            run /= 2;
+        }
+        arguments.chunk = groups * run;
+        const dim3 grid(blocks_of(rows_.n, arguments.chunk), slices, batch);
+        const bool rests = format_.limbs > 1;
+        const auto kernel = vectors_ ? rests ? sum_kernel<Element, kVector, true, true>
+                                             : sum_kernel<Element, kVector, true, false>
+                            : rests ? sum_kernel<Element, kSingles, false, true>
+                                     : sum_kernel<Element, kSingles, false, false>;
+        kernel<<<grid, kSumThreads, 0, stream>>>(arguments);
+    });
+    check_launch("summing the clusters");
 }
 
 void CentroidUpdate::run(
-        const int32_t* ids, int64_t k, const Output& output, cudaStream_t stream) const {
-    const auto count = static_cast<size_t>(n_);
-    const Buffer<int32_t> numbers(count, stream);
-    const Buffer<int32_t> order(count, stream);
-    const Buffer<int32_t> sorted(count, stream);
-    check(cudaMemsetAsync(output.sizes, 0, static_cast<size_t>(k) * sizeof(int64_t), stream),
-          "clearing the sizes");
-    number_kernel<<<blocks_of(n_, 256), 256, 0, stream>>>(numbers.get(), n_, ids, output.sizes);
-    check_launch("counting the points of clusters");
-    int bits = 1; // that an id takes
-    while ((int64_t{1} << bits) < k) {
-        bits++;
+        const int32_t* ids, const Output& output, const Gains& gains, cudaStream_t stream) {
+    const int64_t clusters = rows_.batch * k_;
+    Entries entries{
+            ids, nullptr, nullptr, static_cast<int32_t>(rows_.n), static_cast<int32_t>(k_), 0};
+    if (keeps_) {
+        entries = moved_.find(ids, stream);
+        const int64_t sums = k_ * format_.limbs * layout_.places;
+        const dim3 grid(
+                std::min(blocks_of(sums, kThreads), 2048u), static_cast<unsigned>(rows_.batch));
+        clear_kernel<<<grid, kThreads, 0, stream>>>(entries, sums_.get(), sums, counts_.get());
+        check_launch("clearing the sums");
     }
-    size_t workspace = 0;
-    const auto sort = [&](void* memory) {
-        check(cub::DeviceRadixSort::SortPairs(
-                      memory,
-                      workspace,
-                      ids,
-                      sorted.get(),
-                      numbers.get(),
-                      order.get(),
-                      static_cast<int>(n_),
-                      0,
-                      bits,
-                      stream),
-              "sorting the points by cluster");
-    };
-    sort(nullptr);
-    const Buffer<uint8_t> memory(workspace, stream);
-    sort(memory.get());
-
-    const auto sum_count = static_cast<size_t>(k * format_.limbs * columns());
-    const Buffer<unsigned long long> sums(sum_count, stream);
-    check(cudaMemsetAsync(sums.get(), 0, sum_count * 8, stream), "clearing the sums");
-    const auto kernel = format_.limbs == 1   ? sum_kernel<1>
-                        : format_.limbs == 2 ? sum_kernel<2>
-                                             : sum_kernel<0>;
-    kernel<<<blocks_of(n_, kChunk), kThreads, 0, stream>>>(
-            points_,
-            weights_,
-            sorted.get(),
-            order.get(),
-            n_,
-            d_,
-            scale_.get(),
-            format_.limb_step,
-            format_.limbs,
-            sums.get());
-    check_launch("summing the clusters");
-    mean_kernel<<<blocks_of(k * columns(), 256), 256, 0, stream>>>(
-            reinterpret_cast<const long long*>(sums.get()),
-            output.sizes,
-            weights_ != nullptr,
-            k,
-            d_,
-            scale_.get(),
-            format_.limb_step,
-            format_.limbs,
-            output.weights,
-            output.means);
+    order_.run(entries, stream);
+    sum(entries, stream);
+    MeanArguments arguments{};
+    arguments.sums = reinterpret_cast<long long*>(sums_.get());
+    arguments.counts = counts_.get();
+    arguments.keep = keeps_;
+    arguments.weighted = weights_ != nullptr;
+    arguments.clusters = clusters;
+    arguments.d = static_cast<int>(rows_.d);
+    arguments.layout = layout_;
+    arguments.units = units_.get();
+    arguments.limb_unit = 1 / format_.limb_step;
+    arguments.limbs = format_.limbs;
+    arguments.output = output;
+    arguments.gains = gains;
+    mean_kernel<<<blocks_of(clusters * 32, kThreads), kThreads, 0, stream>>>(arguments);
     check_launch("means of the clusters");
 }
 

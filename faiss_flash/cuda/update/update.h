@@ -4,36 +4,70 @@
 
 #include <faiss_flash/core/fixed_point.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/update/layout.h>
+#include <faiss_flash/cuda/update/moved.h>
+#include <faiss_flash/cuda/update/sort.h>
+#include <faiss_flash/kmeans.h>
 
 #include <cstdint>
 
 namespace faiss_flash::cuda {
 
+/// Rows of one or more problems on the device, one problem after the other.
+struct UpdateRows {
+    const void* data;
+    DType dtype; ///< f32, f16 or bf16
+    int64_t batch, n, d;
+    int64_t row_bytes; ///< from row to row
+};
+
 class CentroidUpdate {
    public:
-    /// points [n x d] float32 and weights [n] (null = all 1) on the device; both must outlive the
-    /// update. Waits for the device: the scales are planned on the host.
-    CentroidUpdate(
-            const float* points, const float* weights, int64_t n, int64_t d, cudaStream_t stream);
+    /// weights [n] of one problem's float32 rows (null = all 1), on the device; all must be finite
+    /// and outlive the update. Unless rows are f16, waits for the device: the scales are planned on
+    /// the host.
+    CentroidUpdate(const UpdateRows& rows, const float* weights, cudaStream_t stream);
+
+    /// Takes the memory that run() needs for k clusters a problem.
+    void reserve(int64_t k, cudaStream_t stream);
 
     /// Device arrays that run() fills.
     struct Output {
-        int64_t* sizes;  ///< [k]
-        double* weights; ///< [k] sums of weights; written only where there are weights
-        float* means;    ///< [k x d] zeros where the weight is 0
+        int64_t* sizes;          ///< [batch x k]
+        double* weights;         ///< [batch x k] sums of weights; equal to sizes without weights
+        float* means;            ///< [batch x k x d] zeros where the weight is 0
+        double* gains = nullptr; ///< [batch x k], or null: see Gains
     };
 
-    /// ids [n]: of 0 .. k - 1.
-    void run(const int32_t* ids, int64_t k, const Output& output, cudaStream_t stream) const;
+    /// What the points of a cluster with the sum S add to the objective, less their own squares:
+    /// size c.c - 2 c.S (l2) or c.S, for centroids c [batch x k x d] that the ids were found for.
+    struct Gains {
+        const float* centroids = nullptr;
+        Metric metric = Metric::l2;
+    };
+
+    /// ids [batch x n]: of 0 .. k - 1, the k of the last reserve(). Reads the rows of points that
+    /// moved since the last run only, where these are few. Allocates nothing.
+    void run(const int32_t* ids, const Output& output, const Gains& gains, cudaStream_t stream);
 
    private:
-    int64_t columns() const { return d_ + 1; } // the last one sums the weights
+    void plan(cudaStream_t stream);
+    void sum(const Entries& entries, cudaStream_t stream);
 
-    const float* points_;
+    UpdateRows rows_;
     const float* weights_;
-    int64_t n_, d_;
     FixedPoint format_;
-    Buffer<double> scale_; ///< [columns]
+    bool in_float_ = false; ///< sums by float32 arithmetic are exact
+    bool vectors_ = false;  ///< rows can be read 16 bytes at a time
+    SumLayout layout_;
+    Buffer<double> units_; ///< [d + 1] 1 / scale of the first limb
+    Buffer<float> scale_;  ///< [d + 1] of the upper piece of the first limb
+    bool keeps_ = false;   ///< sums are those of the last run; else they are zeros between runs
+    MovedPoints moved_;
+    EntryOrder order_;
+    Buffer<unsigned long long> sums_;   ///< [batch x k x limbs x places]
+    Buffer<unsigned long long> counts_; ///< [batch x k]
+    int64_t k_ = 0;
 };
 
 } // namespace faiss_flash::cuda

@@ -1,0 +1,154 @@
+// The objective follows from the sums of the clusters: the sum of |x|^2 does not change, and what
+// centroids add to it is the update's gains.
+#include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/rows.h>
+#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/session_points.h>
+#include <faiss_flash/cuda/update/reduce.h>
+
+#include <cub/block/block_reduce.cuh>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+constexpr int kThreads = 1024;
+
+/// parts [batch x parts_of(n)]: sums of |x|^2, a warp a row.
+template <class Element>
+__global__ void square_kernel(
+        const Element* rows, int64_t row_elements, int64_t n, int d, double* parts) {
+    using Reduce = cub::BlockReduce<double, kThreads>;
+    __shared__ typename Reduce::TempStorage storage;
+    const int64_t first = int64_t{blockIdx.x} * kPart;
+    const int64_t end = min(n, first + kPart);
+    double sum = 0;
+    for (int64_t i = first + threadIdx.x / 32; i < end; i += kThreads / 32) {
+        const Element* row = rows + (blockIdx.y * n + i) * row_elements;
+        for (int j = static_cast<int>(threadIdx.x) % 32; j < d; j += 32) {
+            const double x = static_cast<float>(row[j]);
+            sum += x * x;
+        }
+    }
+    sum = Reduce(storage).Sum(sum);
+    if (threadIdx.x == 0) {
+        parts[int64_t{blockIdx.y} * gridDim.x + blockIdx.x] = sum;
+    }
+}
+
+class FastPoints final : public SessionPoints {
+   public:
+    FastPoints(const std::vector<Problem>& problems, Metric metric, cudaStream_t stream)
+        : batch_(static_cast<int64_t>(problems.size())),
+          n_(problems.front().points.n()),
+          d_(problems.front().points.d()),
+          bf16_(problems.front().points.view().dtype == DType::bf16),
+          row_elements_((d_ + 7) / 8 * 8),
+          best_(static_cast<size_t>(batch_ * n_), stream),
+          squares_(static_cast<size_t>(batch_ * parts_of(n_)), stream) {
+        data_ = in_place(problems);
+        if (!data_) {
+            copy_ = Buffer<uint16_t>(static_cast<size_t>(batch_ * n_ * row_elements_), stream);
+            data_ = copy_.get();
+            for (int64_t b = 0; b < batch_; b++) {
+                uint16_t* to = copy_.get() + b * n_ * row_elements_;
+                const Points& points = problems[static_cast<size_t>(b)].points;
+                load_halves(points, 0, n_, bf16_, to, row_elements_, stream);
+            }
+        }
+        if (metric == Metric::inner_product) {
+            const auto bytes = static_cast<size_t>(batch_ * parts_of(n_)) * sizeof(double);
+            check(cudaMemsetAsync(squares_.get(), 0, bytes, stream), "clearing the squares");
+        } else {
+            if (bf16_) {
+                sum_squares(static_cast<const __nv_bfloat16*>(data_), stream);
+            } else {
+                sum_squares(static_cast<const __half*>(data_), stream);
+            }
+        }
+    }
+
+    UpdateRows rows() const override {
+        return {data_, bf16_ ? DType::bf16 : DType::f16, batch_, n_, d_, 2 * row_elements_};
+    }
+
+    void assign(
+            const float* centroids,
+            int64_t k,
+            Metric metric,
+            const Assignment& output,
+            cudaStream_t stream) override {
+        if (table_.k != k) {
+            table_ = CentroidTable(batch_, k, d_, bf16_, metric, stream);
+        }
+        prepare_centroids(centroids, table_, stream);
+        TensorRows tensor{};
+        tensor.data = data_;
+        tensor.bf16 = bf16_;
+        tensor.columns = d_;
+        tensor.rows = n_;
+        tensor.batch = batch_;
+        tensor.row_bytes = 2 * row_elements_;
+        tensor.batch_bytes = tensor.row_bytes * n_;
+        cuda::assign(tensor, table_, {best_.get(), nullptr, output.ids}, stream);
+    }
+
+    ObjectiveParts objective() const override { return {squares_.get(), true}; }
+
+    bool replays() const override { return true; }
+
+   private:
+    /// Where the rows of all problems are as one array, if they are.
+    const void* in_place(const std::vector<Problem>& problems) const {
+        const auto* first = static_cast<const uint8_t*>(problems.front().points.view().data);
+        for (int64_t b = 0; b < batch_; b++) {
+            const Points& points = problems[static_cast<size_t>(b)].points;
+            const VectorView& view = points.view();
+            const bool half = view.dtype == DType::f16 || view.dtype == DType::bf16;
+            if (!half || view.space != MemorySpace::device || points.selected() ||
+                view.row_stride != 2 * row_elements_ ||
+                view.data != first + b * n_ * view.row_stride) {
+                return nullptr;
+            }
+        }
+        return reinterpret_cast<uintptr_t>(first) % 16 == 0 ? first : nullptr;
+    }
+
+    template <class Element>
+    void sum_squares(const Element* rows, cudaStream_t stream) {
+        const dim3 grid(static_cast<unsigned>(parts_of(n_)), static_cast<unsigned>(batch_));
+        square_kernel<<<grid, kThreads, 0, stream>>>(
+                rows, row_elements_, n_, static_cast<int>(d_), squares_.get());
+        check_launch("summing the squares");
+    }
+
+    const int64_t batch_, n_, d_;
+    const bool bf16_;
+    const int64_t row_elements_;
+    Buffer<float> best_;
+    Buffer<double> squares_;
+    Buffer<uint16_t> copy_;
+    const void* data_ = nullptr;
+    CentroidTable table_;
+};
+
+} // namespace
+
+std::unique_ptr<SessionPoints> fast_points(
+        const std::vector<Problem>& problems, Metric metric, cudaStream_t stream) {
+    return std::make_unique<FastPoints>(problems, metric, stream);
+}
+
+bool has_fast_points(const std::vector<Problem>& problems) {
+    return std::all_of(problems.begin(), problems.end(), [](const Problem& problem) {
+        const VectorView& view = problem.points.view();
+        return !problem.weights && !view.decoder && view.dtype != DType::f32;
+    });
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,39 @@
+/// A point in a stream's work, and its time.
+#pragma once
+
+#include <faiss_flash/cuda/runtime/check.h>
+
+namespace faiss_flash::cuda {
+
+class Event {
+   public:
+    Event() { check(cudaEventCreate(&event_), "creating an event"); }
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    ~Event() { cudaEventDestroy(event_); }
+
+    /// In a stream that is being captured the graph's replays record it.
+    void record(cudaStream_t stream) {
+        cudaStreamCaptureStatus status{};
+        check(cudaStreamIsCapturing(stream, &status), "asking a stream whether it is captured");
+        const unsigned flags = status == cudaStreamCaptureStatusNone ? cudaEventRecordDefault
+                                                                     : cudaEventRecordExternal;
+        check(cudaEventRecordWithFlags(event_, stream, flags), "recording an event");
+    }
+    void wait() const { check(cudaEventSynchronize(event_), "waiting for the device"); }
+
+    /// The same where nothing may throw.
+    void settle() const noexcept { cudaEventSynchronize(event_); }
+
+    /// Seconds from an earlier event; both must be over.
+    double seconds_since(const Event& earlier) const {
+        float milliseconds = 0;
+        check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "reading an event");
+        return milliseconds * 1e-3;
+    }
+
+   private:
+    cudaEvent_t event_ = nullptr;
+};
+
+} // namespace faiss_flash::cuda

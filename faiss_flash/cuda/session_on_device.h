@@ -1,0 +1,52 @@
+/// A session whose every call goes to its own device, whatever the caller's is.
+#pragma once
+
+#include <faiss_flash/cuda/runtime/device_guard.h>
+#include <faiss_flash/cuda/session.h>
+
+#include <optional>
+#include <vector>
+
+namespace faiss_flash::cuda {
+
+class SessionOnDevice final : public LloydSession {
+   public:
+    SessionOnDevice(
+            int device, const std::vector<Problem>& problems, Metric metric, Precision precision)
+        : LloydSession(problems.front().points), device_(device) {
+        const DeviceGuard guard(device_);
+        session_.emplace(problems, metric, precision);
+    }
+    ~SessionOnDevice() override {
+        const DeviceGuard guard(device_);
+        session_.reset();
+    }
+
+    void step(const float* centroids, int64_t k, StepResult& result) override {
+        const DeviceGuard guard(device_);
+        session_->step(centroids, k, result);
+    }
+    void start(const float* centroids, int64_t k, const CentroidRules& rules) override {
+        const DeviceGuard guard(device_);
+        session_->start(centroids, k, rules);
+    }
+    int lookahead() const override { return session_->lookahead(); }
+    void enqueue() override {
+        const DeviceGuard guard(device_);
+        session_->enqueue();
+    }
+    std::vector<IterationStats> wait() override {
+        const DeviceGuard guard(device_);
+        return session_->wait();
+    }
+    void read_centroids(float* centroids) override {
+        const DeviceGuard guard(device_);
+        session_->read_centroids(centroids);
+    }
+
+   private:
+    const int device_;
+    std::optional<CudaSession> session_;
+};
+
+} // namespace faiss_flash::cuda

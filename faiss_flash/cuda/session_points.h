@@ -1,0 +1,55 @@
+/// The points of a session on the device: how they are assigned, and where the update finds them.
+#pragma once
+
+#include <faiss_flash/core/backend.h>
+#include <faiss_flash/cuda/update/update.h>
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace faiss_flash::cuda {
+
+/// Device arrays that an assignment fills.
+struct Assignment {
+    int32_t* ids;     ///< [batch x n]
+    int64_t* decided; ///< [batch] added to: points that float64 decided
+};
+
+/// What adds up to the objective of an assignment.
+struct ObjectiveParts {
+    const double* parts; ///< [batch x parts_of(n)] (update/reduce.h), on the device
+    bool gains;          ///< the update's gains are to be added
+};
+
+class SessionPoints {
+   public:
+    virtual ~SessionPoints() = default;
+    virtual UpdateRows rows() const = 0;
+    /// To the best of centroids [batch x k x d]. Nothing waits.
+    virtual void assign(
+            const float* centroids,
+            int64_t k,
+            Metric metric,
+            const Assignment& output,
+            cudaStream_t stream) = 0;
+    /// Of the last assignment.
+    virtual ObjectiveParts objective() const = 0;
+    /// True where an iteration is short enough to be worth replaying as a graph.
+    virtual bool replays() const = 0;
+};
+
+/// One problem, exact (exact/assign.h).
+std::unique_ptr<SessionPoints> exact_points(const Points& points, cudaStream_t stream);
+
+/// Problems of equal n and d in 16 bits: centroids are rounded, nothing is checked
+/// (assign/assign.h). f16 and bf16 rows that lie side by side on the device stay where they are.
+std::unique_ptr<SessionPoints> fast_points(
+        const std::vector<Problem>& problems, Metric metric, cudaStream_t stream);
+
+/// True for types whose values 16 bits hold exactly.
+bool has_fast_points(const std::vector<Problem>& problems);
+
+} // namespace faiss_flash::cuda

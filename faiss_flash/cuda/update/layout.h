@@ -1,0 +1,23 @@
+/// The order of a cluster's sums in memory.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+namespace faiss_flash::cuda {
+
+/// Where a cluster's sums of the columns lie: lanes write to neighbouring places at a time.
+struct SumLayout {
+    int lane_bits = 0;   ///< a group has 2^lane_bits lanes
+    int vector_bits = 0; ///< a lane has 2^vector_bits columns
+    int places = 0;      ///< of a limb, the last one for the sum of the weights
+
+    __host__ __device__ int lanes() const { return 1 << lane_bits; }
+    __host__ __device__ int slice() const { return 1 << (lane_bits + vector_bits); }
+    __host__ __device__ int column(int place) const {
+        const int within = place & (slice() - 1);
+        const int lane = within & (lanes() - 1);
+        return place - within + (lane << vector_bits) + (within >> lane_bits);
+    }
+};
+
+} // namespace faiss_flash::cuda

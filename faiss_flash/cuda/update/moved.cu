@@ -1,0 +1,105 @@
+// Budget: 12 bytes a point, 16 more for one that moved.
+#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/update/moved.h>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+constexpr int kEach = 8; // points of a thread
+
+/// Entries of neighbouring points lie side by side: a warp writes whole lines.
+__global__ void __launch_bounds__(kThreads) moved_kernel(
+        const int32_t* ids,
+        int32_t* previous,
+        int32_t n,
+        int32_t capacity,
+        int32_t* moved,
+        int4* list) {
+    __shared__ int32_t warp_moves[kWarps];
+    __shared__ int32_t shared_base;
+    ids += int64_t{blockIdx.y} * n;
+    previous += int64_t{blockIdx.y} * n;
+    list += int64_t{blockIdx.y} * (capacity / 2);
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const uint32_t lower_lanes = (1u << threadIdx.x % 32) - 1;
+    const auto first = static_cast<int32_t>(blockIdx.x * kThreads * kEach + threadIdx.x);
+    int32_t id[kEach];
+    int32_t old[kEach];
+    int32_t moves = 0; // of the warp
+#pragma unroll
+    for (int i = 0; i < kEach; i++) {
+        const int32_t point = first + i * kThreads;
+        id[i] = point < n ? ids[point] : 0;
+        old[i] = point < n ? previous[point] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < kEach; i++) {
+        moves += __popc(__ballot_sync(~0u, id[i] != old[i]));
+    }
+    if (threadIdx.x % 32 == 0) {
+        warp_moves[warp] = moves;
+    }
+    __syncthreads();
+    int32_t before = 0;
+    int32_t total = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; w++) {
+        before += w < warp ? warp_moves[w] : 0;
+        total += warp_moves[w];
+    }
+    if (threadIdx.x == 0 && total > 0) {
+        shared_base = atomicAdd(moved + blockIdx.y, 2 * total);
+    }
+#pragma unroll
+    for (int i = 0; i < kEach; i++) {
+        if (id[i] != old[i]) {
+            previous[first + i * kThreads] = id[i];
+        }
+    }
+    __syncthreads();
+    if (total == 0 || shared_base + 2 * total > capacity) {
+        return;
+    }
+    int4* to = list + shared_base / 2 + before;
+#pragma unroll
+    for (int i = 0; i < kEach; i++) {
+        const uint32_t movers = __ballot_sync(~0u, id[i] != old[i]);
+        if (id[i] != old[i]) {
+            const int32_t point = first + i * kThreads;
+            to[__popc(movers & lower_lanes)] =
+                    make_int4(static_cast<int32_t>(point | Entries::kTaken), old[i], point, id[i]);
+        }
+        to += __popc(movers);
+    }
+}
+
+} // namespace
+
+MovedPoints::MovedPoints(int64_t batch, int64_t n, int64_t k, cudaStream_t stream)
+    : batch_(batch),
+      n_(n),
+      k_(k),
+      capacity_(n / 4 * 2), // more entries do not save enough
+      previous_(static_cast<size_t>(batch * n), stream),
+      moved_(static_cast<size_t>(batch), stream),
+      list_(static_cast<size_t>(batch * capacity_), stream) {
+    const auto bytes = static_cast<size_t>(batch * n) * sizeof(int32_t);
+    check(cudaMemsetAsync(previous_.get(), 0xFF, bytes, stream), "forgetting the clusters");
+}
+
+Entries MovedPoints::find(const int32_t* ids, cudaStream_t stream) {
+    const auto n = static_cast<int32_t>(n_);
+    const auto capacity = static_cast<int32_t>(capacity_);
+    const auto batch = static_cast<unsigned>(batch_);
+    check(cudaMemsetAsync(moved_.get(), 0, batch * sizeof(int32_t), stream), "clearing a count");
+    const dim3 grid(blocks_of(n_, kThreads * kEach), batch);
+    moved_kernel<<<grid, kThreads, 0, stream>>>(
+            ids, previous_.get(), n, capacity, moved_.get(), reinterpret_cast<int4*>(list_.get()));
+    check_launch("finding the points that moved");
+    return {ids, list_.get(), moved_.get(), n, static_cast<int32_t>(k_), capacity};
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,34 @@
+/// Entries of an update in the order of their clusters: the inverse of an assignment.
+#pragma once
+
+#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/update/entries.h>
+
+#include <cstdint>
+
+namespace faiss_flash::cuda {
+
+/// The order within a cluster is whatever it comes to, and may differ from run to run: sums of
+/// integers are the same in any.
+class EntryOrder {
+   public:
+    EntryOrder() = default;
+    /// Room for `batch` problems of n points and k clusters.
+    EntryOrder(int64_t batch, int64_t n, int64_t k, cudaStream_t stream);
+
+    /// True where sorting all points takes one short kernel.
+    static bool is_short(int64_t n, int64_t k);
+
+    void run(const Entries& entries, cudaStream_t stream);
+
+    /// [batch x n] (point, cluster within the problem), ascending by cluster; as many as there are
+    /// entries.
+    const int2* get() const { return order_.get(); }
+
+   private:
+    int64_t batch_ = 0, n_ = 0, k_ = 0;
+    Buffer<int2> order_;
+    Buffer<int32_t> counts_, places_; ///< [batch x k] of each cluster: entries, the next free place
+};
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,194 @@
+/// The centroid update on the device against exact sums, over runs that move some of the points.
+#include <faiss_flash/core/points.h>
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/update/update.h>
+
+#include <cuda/device_data.h>
+#include <support/data.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace faiss_flash::cuda {
+namespace {
+
+using test::Floats;
+
+struct Case {
+    const char* name;
+    DType dtype;
+    int64_t batch, n, k, d;
+    bool weighted = false;
+    float outlier = 0;
+};
+
+void PrintTo(const Case& tested, std::ostream* out) {
+    *out << tested.name;
+}
+
+struct Means {
+    std::vector<int64_t> sizes;
+    std::vector<double> weights, gains;
+    Floats means;
+};
+
+/// Rows on the device, and their values.
+struct Rows {
+    Case shape;
+    Floats values, weights;
+    test::DevicePointer data, device_weights;
+
+    explicit Rows(const Case& tested) : shape(tested) {
+        values = test::normal(shape.batch * shape.n, shape.d, 3, 1, 2);
+        values[static_cast<size_t>(shape.d)] += shape.outlier;
+        if (shape.dtype == DType::f32) {
+            data = test::to_device(values.data(), values.size() * 4);
+        } else {
+            const bool bf16 = shape.dtype == DType::bf16;
+            std::vector<uint16_t> raw(values.size());
+            for (size_t i = 0; i < values.size(); i++) {
+                raw[i] = test::bits(values[i], bf16);
+                values[i] = test::rounded(values[i], bf16);
+            }
+            data = test::to_device(raw.data(), raw.size() * 2);
+        }
+        if (shape.weighted) {
+            weights = test::normal(shape.n, 1, 4, 2, 0.5);
+            device_weights = test::to_device(weights.data(), weights.size() * 4);
+        }
+    }
+    CentroidUpdate update() const {
+        const UpdateRows rows{
+                data.get(),
+                shape.dtype,
+                shape.batch,
+                shape.n,
+                shape.d,
+                dtype_size(shape.dtype) * shape.d};
+        CentroidUpdate made(rows, static_cast<const float*>(device_weights.get()), nullptr);
+        made.reserve(shape.k, nullptr);
+        return made;
+    }
+};
+
+Means run(CentroidUpdate& update, const Rows& rows, const std::vector<int32_t>& ids) {
+    const auto clusters = static_cast<size_t>(rows.shape.batch * rows.shape.k);
+    const test::Output<int64_t> sizes(clusters);
+    const test::Output<double> weights(clusters), gains(clusters);
+    const test::Output<float> means(clusters * static_cast<size_t>(rows.shape.d));
+    const auto device_ids = test::to_device(ids.data(), ids.size() * 4);
+    const Floats ones(clusters * static_cast<size_t>(rows.shape.d), 1.0f);
+    const auto centroids = test::to_device(ones.data(), ones.size() * 4);
+    update.run(
+            static_cast<const int32_t*>(device_ids.get()),
+            {sizes.get(), weights.get(), means.get(), gains.get()},
+            {static_cast<const float*>(centroids.get()), Metric::inner_product},
+            nullptr);
+    check(cudaDeviceSynchronize(), "an update");
+    EXPECT_TRUE(sizes.margin_is_untouched() && weights.margin_is_untouched());
+    EXPECT_TRUE(means.margin_is_untouched() && gains.margin_is_untouched());
+    return {sizes.read(), weights.read(), gains.read(), means.read()};
+}
+
+void expect_exact(const Means& got, const Rows& rows, const std::vector<int32_t>& ids) {
+    const Case& shape = rows.shape;
+    const auto d = static_cast<size_t>(shape.d);
+    const auto clusters = static_cast<size_t>(shape.batch * shape.k);
+    std::vector<__float128> sums(clusters * d, 0), totals(clusters, 0);
+    std::vector<int64_t> sizes(clusters, 0);
+    for (size_t i = 0; i < ids.size(); i++) {
+        const auto problem = i / static_cast<size_t>(shape.n);
+        const size_t cluster = problem * static_cast<size_t>(shape.k) + static_cast<size_t>(ids[i]);
+        const __float128 weight = shape.weighted ? rows.weights[i] : 1.0f;
+        sizes[cluster]++;
+        totals[cluster] += weight;
+        for (size_t j = 0; j < d; j++) {
+            sums[cluster * d + j] += weight * rows.values[i * d + j];
+        }
+    }
+    ASSERT_EQ(got.sizes, sizes);
+    for (size_t c = 0; c < clusters; c++) {
+        ASSERT_NEAR(got.weights[c], static_cast<double>(totals[c]), 1e-12 * got.weights[c]);
+        __float128 gain = 0;
+        for (size_t j = 0; j < d; j++) {
+            const auto mean = totals[c] != 0 ? static_cast<float>(sums[c * d + j] / totals[c]) : 0;
+            const float got_mean = got.means[c * d + j];
+            ASSERT_LE(std::abs(got_mean - mean), 1.2e-7f * std::abs(mean)) << c << " " << j;
+            gain += sums[c * d + j];
+        }
+        ASSERT_NEAR(
+                got.gains[c],
+                static_cast<double>(gain),
+                1e-9 * (std::abs(static_cast<double>(gain)) + 1));
+    }
+}
+
+std::vector<int32_t> random_ids(const Case& shape, unsigned seed) {
+    std::mt19937 generator(seed);
+    std::vector<int32_t> ids(static_cast<size_t>(shape.batch * shape.n));
+    for (int32_t& id : ids) { // a third of all in the last cluster
+        const auto any = static_cast<int32_t>(generator() % static_cast<unsigned>(shape.k));
+        id = generator() % 3 == 0 ? static_cast<int32_t>(shape.k - 1) : any;
+    }
+    return ids;
+}
+
+struct UpdateOnDevice : testing::TestWithParam<Case> {
+    void SetUp() override {
+        if (device_count() == 0) {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+};
+
+/// Moving none, few, many or all points comes to the same bits as starting anew.
+TEST_P(UpdateOnDevice, IsExactAfterAnyMoves) {
+    const Rows rows(GetParam());
+    CentroidUpdate update = rows.update();
+    std::vector<int32_t> ids = random_ids(rows.shape, 1);
+    std::mt19937 generator(9);
+    for (const unsigned one_in : {0u, 0u, 50u, 3u, 1u, 1000u}) {
+        const auto others = random_ids(rows.shape, static_cast<unsigned>(generator()));
+        for (size_t i = 0; i < ids.size() && one_in > 0; i++) {
+            ids[i] = generator() % one_in == 0 ? others[i] : ids[i];
+        }
+        SCOPED_TRACE(one_in);
+        const Means got = run(update, rows, ids);
+        expect_exact(got, rows, ids);
+        CentroidUpdate fresh = rows.update();
+        const Means anew = run(fresh, rows, ids);
+        EXPECT_EQ(got.sizes, anew.sizes);
+        EXPECT_EQ(got.weights, anew.weights);
+        EXPECT_EQ(got.means, anew.means);
+        EXPECT_EQ(got.gains, anew.gains);
+        if (HasFatalFailure()) {
+            return;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+        Shapes,
+        UpdateOnDevice,
+        testing::Values(
+                Case{"f32", DType::f32, 1, 50021, 300, 128},
+                Case{"f16", DType::f16, 1, 50021, 300, 128},
+                Case{"bf16", DType::bf16, 1, 50021, 300, 128},
+                Case{"one_block", DType::f16, 3, 4001, 70, 64},
+                Case{"one_block_f32", DType::f32, 1, 16384, 1, 20},
+                Case{"batch", DType::f16, 5, 20011, 130, 24},
+                Case{"odd_rows", DType::f16, 2, 20011, 130, 33},
+                Case{"odd_rows_f32", DType::f32, 1, 20011, 130, 7},
+                Case{"one_column", DType::bf16, 1, 30011, 19, 1},
+                Case{"many_columns", DType::f16, 1, 17003, 50, 776},
+                Case{"many_clusters", DType::f16, 1, 70001, 9001, 16},
+                Case{"more_clusters_than_chunks_hold", DType::f32, 2, 30011, 8192, 8},
+                Case{"outlier", DType::f32, 1, 20011, 40, 12, false, 1e15f},
+                Case{"far_outlier", DType::f32, 1, 20011, 40, 12, false, 1e37f},
+                Case{"weighted", DType::f32, 1, 20011, 40, 12, true}),
+        [](const auto& tested) { return std::string(tested.param.name); });
+
+} // namespace
+} // namespace faiss_flash::cuda

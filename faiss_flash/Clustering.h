@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace faiss_flash {
 
@@ -20,6 +21,8 @@ namespace faiss_flash {
 struct Clustering : faiss::Clustering {
     /// Points of the last training, over all its iterations, whose centroid float64 decided.
     int64_t decided = 0;
+    /// Where the engine runs: see KMeansOptions::device.
+    std::string device = "auto";
 
     Clustering(int d, int k);
     Clustering(int d, int k, const faiss::ClusteringParameters& cp);

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace faiss_flash {
 
@@ -17,6 +18,8 @@ struct IndexFlatL2 : faiss::IndexFlatL2 {
     /// nlist to use the index with quantizer_trains_alone = 1.
     size_t nlist = 0;
     faiss::ClusteringParameters cp; ///< of train()
+    /// Where the engine runs: see KMeansOptions::device.
+    std::string device = "auto";
 
     IndexFlatL2() = default;
     explicit IndexFlatL2(int64_t d, size_t nlist = 0);
@@ -37,6 +40,7 @@ struct IndexFlatL2 : faiss::IndexFlatL2 {
 struct IndexFlatIP : faiss::IndexFlatIP {
     size_t nlist = 0;               ///< as in IndexFlatL2
     faiss::ClusteringParameters cp; ///< of train()
+    std::string device = "auto";    ///< as in IndexFlatL2
 
     IndexFlatIP();
     explicit IndexFlatIP(int64_t d, size_t nlist = 0);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace faiss_flash {
 
@@ -12,6 +13,9 @@ namespace faiss_flash {
 /// as one. The inverted lists are those of faiss::IndexIVFFlat with the same centroids, but for
 /// vectors whose nearest centroid float32 arithmetic gets wrong.
 struct IndexIVFFlat : faiss::IndexIVFFlat {
+    /// Where the engine runs: see KMeansOptions::device.
+    std::string device = "auto";
+
     IndexIVFFlat() = default;
     IndexIVFFlat(
             faiss::Index* quantizer,

@@ -4,6 +4,7 @@
 #include <faiss/Index.h>
 
 #include <cstdint>
+#include <string>
 
 namespace faiss_flash {
 
@@ -11,7 +12,8 @@ namespace faiss_flash {
 /// faiss_flash::Clustering. The IVF is found through IndexPreTransform, IndexIDMap and IndexRefine;
 /// what has no coarse quantizer is trained by FAISS itself. The result is an ordinary index.
 /// A training that fails leaves the quantizer as it was.
-/// @param x  [n x index.d], finite
-void train(faiss::Index& index, int64_t n, const float* x);
+/// @param x       [n x index.d], finite
+/// @param device  where the engine runs: see KMeansOptions::device
+void train(faiss::Index& index, int64_t n, const float* x, const std::string& device = "auto");
 
 } // namespace faiss_flash

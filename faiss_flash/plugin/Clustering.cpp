@@ -129,7 +129,8 @@ void Clustering::train_encoded(
         input.initial_centroids =
                 VectorView::of(centroids.data(), static_cast<int64_t>(centroids.size() / d), dim);
     }
-    const auto options = engine_options(*this, engine_metric(index.metric_type));
+    auto options = engine_options(*this, engine_metric(index.metric_type));
+    options.device = device;
     KMeansResult result =
             with_faiss_errors([&] { return kmeans(input, static_cast<int64_t>(k), options); });
 

@@ -13,13 +13,15 @@ template <class Index>
 void train_centroids(Index& index, int64_t n, const float* x) {
     if (index.nlist > 0) {
         Clustering clustering(index.d, static_cast<int>(index.nlist), index.cp);
+        clustering.device = index.device;
         clustering.train(n, x, index);
     }
 }
 
 /// True where the engine answered.
+template <class Index>
 bool search_one(
-        const faiss::IndexFlat& index,
+        const Index& index,
         int64_t n,
         const float* x,
         int64_t k,
@@ -30,7 +32,7 @@ bool search_one(
         return false;
     }
     try {
-        return assign_by_engine(index, n, x, distances, labels);
+        return assign_by_engine(index, n, x, distances, labels, index.device);
     } catch (const InvalidArgument&) {
         return false; // a NaN or an Inf: FAISS's search answers -1 for that query
     }

@@ -31,7 +31,7 @@ IndexIVFFlat::IndexIVFFlat(
     : faiss::IndexIVFFlat(quantizer_in, d_in, nlist_in, metric) {}
 
 void IndexIVFFlat::train(int64_t n, const float* x) {
-    train_coarse_quantizer(*this, n, x, [this, n, x] { faiss::IndexIVFFlat::train(n, x); });
+    train_coarse_quantizer(*this, n, x, device, [this, n, x] { faiss::IndexIVFFlat::train(n, x); });
 }
 
 void IndexIVFFlat::add_with_ids(int64_t n, const float* x, const int64_t* xids) {
@@ -39,7 +39,7 @@ void IndexIVFFlat::add_with_ids(int64_t n, const float* x, const int64_t* xids) 
     require(x != nullptr || n == 0, "x is null with n=" + std::to_string(n));
     std::vector<int64_t> lists(static_cast<size_t>(n));
     const bool assigned = with_faiss_errors(
-            [&] { return assign_by_engine(*quantizer, n, x, nullptr, lists.data()); });
+            [&] { return assign_by_engine(*quantizer, n, x, nullptr, lists.data(), device); });
     if (!assigned) {
         quantizer->assign(n, x, lists.data());
     }

@@ -54,9 +54,10 @@ class QuantizerRollback {
 };
 
 /// Mode 0: the quantizer itself is the clustering's index.
-void train_by_itself(faiss::IndexIVF& ivf, int64_t n, const float* x) {
+void train_by_itself(faiss::IndexIVF& ivf, int64_t n, const float* x, const std::string& device) {
     faiss::Index& quantizer = *ivf.quantizer;
     Clustering clustering(quantizer.d, static_cast<int>(ivf.nlist), ivf.cp);
+    clustering.device = device;
     if (ivf.clustering_index) {
         clustering.train(n, x, *ivf.clustering_index);
         quantizer.reset();
@@ -68,12 +69,13 @@ void train_by_itself(faiss::IndexIVF& ivf, int64_t n, const float* x) {
 }
 
 /// Mode 2: centroids from a flat index are added to a quantizer of any kind.
-void train_then_add(faiss::IndexIVF& ivf, int64_t n, const float* x) {
+void train_then_add(faiss::IndexIVF& ivf, int64_t n, const float* x, const std::string& device) {
     require(ivf.metric_type == faiss::METRIC_L2 ||
                     (ivf.metric_type == faiss::METRIC_INNER_PRODUCT && ivf.cp.spherical),
             "quantizer_trains_alone=2 needs metric_type L2, or inner product with cp.spherical");
     faiss::Index& quantizer = *ivf.quantizer;
     Clustering clustering(quantizer.d, static_cast<int>(ivf.nlist), ivf.cp);
+    clustering.device = device;
     faiss::IndexFlatL2 flat(quantizer.d);
     clustering.train(n, x, ivf.clustering_index ? *ivf.clustering_index : flat);
     const auto nlist = static_cast<int64_t>(ivf.nlist);
@@ -86,7 +88,11 @@ void train_then_add(faiss::IndexIVF& ivf, int64_t n, const float* x) {
 } // namespace
 
 void train_coarse_quantizer(
-        faiss::IndexIVF& ivf, int64_t n, const float* x, const std::function<void()>& finish) {
+        faiss::IndexIVF& ivf,
+        int64_t n,
+        const float* x,
+        const std::string& device,
+        const std::function<void()>& finish) {
     require(ivf.quantizer != nullptr, "quantizer is null");
     require(x != nullptr, "x is null with n=" + std::to_string(n));
     QuantizerRollback rollback(*ivf.quantizer);
@@ -100,9 +106,9 @@ void train_coarse_quantizer(
                     ivf.quantizer->d);
         }
         if (ivf.quantizer_trains_alone == 2) {
-            train_then_add(ivf, n, x);
+            train_then_add(ivf, n, x, device);
         } else {
-            train_by_itself(ivf, n, x);
+            train_by_itself(ivf, n, x, device);
         }
     }
     finish();

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace faiss_flash {
 
@@ -12,6 +13,10 @@ namespace faiss_flash {
 /// quantizer_trains_alone, cp and clustering_index, then runs `finish`, which finds it done and
 /// trains what is left. If anything fails a flat quantizer is put back as it was.
 void train_coarse_quantizer(
-        faiss::IndexIVF& ivf, int64_t n, const float* x, const std::function<void()>& finish);
+        faiss::IndexIVF& ivf,
+        int64_t n,
+        const float* x,
+        const std::string& device,
+        const std::function<void()>& finish);
 
 } // namespace faiss_flash

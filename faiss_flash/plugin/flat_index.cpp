@@ -13,7 +13,12 @@ Metric engine_metric(faiss::MetricType metric) {
 }
 
 bool assign_by_engine(
-        const faiss::Index& index, int64_t n, const float* x, float* distances, int64_t* labels) {
+        const faiss::Index& index,
+        int64_t n,
+        const float* x,
+        float* distances,
+        int64_t* labels,
+        const std::string& device) {
     // The engine reads and packs all vectors once a call: about two queries' worth of work.
     constexpr int64_t kFewQueries = 32;
     const faiss::IndexFlat* flat = as_flat(index);
@@ -24,7 +29,8 @@ bool assign_by_engine(
            VectorView::of(flat->get_xb(), flat->ntotal, flat->d),
            engine_metric(flat->metric_type),
            labels,
-           distances);
+           distances,
+           device);
     return true;
 }
 

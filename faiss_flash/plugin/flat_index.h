@@ -5,6 +5,7 @@
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
+#include <string>
 
 namespace faiss_flash {
 
@@ -18,10 +19,16 @@ Metric engine_metric(faiss::MetricType metric);
 /// @param x          [n x d]
 /// @param distances  [n] or null
 /// @param labels     [n]
+/// @param device     see KMeansOptions::device
 /// @return           false, with nothing written, where the index's own search should be used:
 ///                   not flat, empty, or too few queries to pay for preparing its vectors
 /// Throws InvalidArgument for a query with a NaN or an Inf.
 bool assign_by_engine(
-        const faiss::Index& index, int64_t n, const float* x, float* distances, int64_t* labels);
+        const faiss::Index& index,
+        int64_t n,
+        const float* x,
+        float* distances,
+        int64_t* labels,
+        const std::string& device);
 
 } // namespace faiss_flash

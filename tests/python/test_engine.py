@@ -234,8 +234,73 @@ def test_without_faiss_the_engine_works(python, tmp_path):
     assert "apt-get install python3-faiss" in out
 
 
+def test_callback_sees_the_statistics_and_stops():
+    x = np.random.default_rng(5).standard_normal((2000, 8), dtype="float32")
+    seen = []
+
+    def callback(stats, seconds_left):
+        seen.append((stats, seconds_left))
+        return len(seen) < 3
+
+    result = faiss_flash.kmeans(x, 20, niter=10, callback=callback)
+    assert [stats for stats, _ in seen] == result.iteration_stats
+    assert len(seen) == 3 and all(left >= 0 for _, left in seen)
+    assert len(faiss_flash.kmeans(x, 20, niter=4, callback=lambda *_: None).iteration_stats) == 4
+
+
+def test_an_exception_of_the_callback_reaches_the_caller():
+    x = np.random.default_rng(5).standard_normal((2000, 8), dtype="float32")
+
+    def callback(stats, seconds_left):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        faiss_flash.kmeans(x, 20, callback=callback)
+    with pytest.raises(TypeError, match="callback=3"):
+        faiss_flash.kmeans(x, 20, callback=3)
+
+
+def test_device_and_precision():
+    x = np.random.default_rng(5).standard_normal((500, 8), dtype="float32")
+    expected = faiss_flash.kmeans(x, 5)
+    same = faiss_flash.kmeans(x, 5, device="cpu", precision="fast")
+    assert np.array_equal(same.centroids, expected.centroids)
+    with pytest.raises(ValueError, match="device=cuda:99 is not one of auto, cuda, "):
+        faiss_flash.kmeans(x, 5, device="cuda:99")
+    with pytest.raises(ValueError, match="precision='low'"):
+        faiss_flash.kmeans(x, 5, precision="low")
+    with pytest.raises(ValueError, match="device=tpu"):
+        faiss_flash.assign(x, x[:3], device="tpu")
+
+
+class CudaArray:
+    """What claims to be an array of a GPU."""
+
+    def __init__(self, shape, typestr="<f4", strides=None):
+        self.__cuda_array_interface__ = {
+            "shape": shape,
+            "typestr": typestr,
+            "data": (4096, False),
+            "strides": strides,
+            "version": 3,
+        }
+
+
+def test_cuda_arrays_are_checked():
+    with pytest.raises(ValueError, match="expected .n, d."):
+        faiss_flash.kmeans(CudaArray((10,)), 2)
+    with pytest.raises(ValueError, match="expected .B, n, d."):
+        faiss_flash.batch_kmeans(CudaArray((10, 3)), 2)
+    with pytest.raises(ValueError, match="type '<f8'"):
+        faiss_flash.kmeans(CudaArray((10, 3), "<f8"), 2)
+    with pytest.raises(ValueError, match="rows must be contiguous"):
+        faiss_flash.kmeans(CudaArray((10, 3), strides=(4, 40)), 2)
+    with pytest.raises(ValueError, match="points.space=device"):  # no memory of any device
+        faiss_flash.kmeans(CudaArray((10, 3)), 2)
+
+
 def test_version():
     assert faiss_flash.__version__.count(".") == 2
-    assert faiss_flash.available_backends() == ["cpu"]
+    assert faiss_flash.available_backends()[-1] == "cpu"
     with pytest.raises(AttributeError, match="nothing"):
         faiss_flash.nothing  # noqa: B018

@@ -13,12 +13,74 @@ _DTYPES = {
 }
 
 
+_CUDA_DTYPES = {
+    "<f4": "float32",
+    "<f2": "float16",
+    "<V2": "bfloat16",  # torch's name for it
+    "|u1": "uint8",
+    "|i1": "int8",
+}
+
+
+class CudaRows:
+    """The rows of a CUDA array of two dimensions, as far as numpy's arrays are asked for here."""
+
+    def __init__(self, owner, address, shape, strides, dtype_name):
+        self.owner = owner  # keeps the memory alive
+        self.address = address
+        self.shape = shape
+        self.strides = strides
+        self.dtype_name = dtype_name
+
+    def __len__(self):
+        return self.shape[0]
+
+
+def _cuda_rows(x, name, dimensions):
+    """The CudaRows of a CUDA array of two or three dimensions: a list of them."""
+    interface = x.__cuda_array_interface__
+    shape, typestr = tuple(interface["shape"]), interface["typestr"]
+    if len(shape) != dimensions:
+        expected = "(n, d)" if dimensions == 2 else "(B, n, d)"
+        raise ValueError(f"{name} has shape {shape}, expected {expected}")
+    if typestr not in _CUDA_DTYPES:
+        raise ValueError(f"{name} is a CUDA array of type {typestr!r}, which is not supported")
+    size = int(typestr[2:])
+    strides = interface.get("strides")
+    if strides is None:
+        strides = tuple(size * int(np.prod(shape[i + 1 :])) for i in range(dimensions))
+    if shape[-1] > 1 and strides[-1] != size or shape[-2] > 1 and strides[-2] < size * shape[-1]:
+        raise ValueError(f"{name} is a CUDA array with strides {strides}: rows must be contiguous")
+    address = interface["data"][0]
+    batch = shape[0] if dimensions == 3 else 1
+    return [
+        CudaRows(x, address + b * strides[0], shape[-2:], strides[-2:], _CUDA_DTYPES[typestr])
+        for b in range(batch)
+    ]
+
+
+def as_batch(x, name):
+    """The problems of a 3-D array, of numpy's or of CUDA's: something as_rows() takes, for each."""
+    if hasattr(x, "__cuda_array_interface__"):
+        return _cuda_rows(x, name, 3)
+    x = np.asarray(x)
+    if x.ndim != 3:
+        raise ValueError(f"{name} has shape {x.shape}, expected (B, n, d)")
+    return x
+
+
 def as_rows(x, name):
     """`x` as a 2-D array that the engine can read in place.
+
+    An object with __cuda_array_interface__ (of torch, cupy, numba) stays where it is.
 
     float32, float16, bfloat16 (of ml_dtypes), uint8 and int8 arrays are not copied if their rows
     are contiguous, whatever the distance between rows; anything else becomes float32.
     """
+    if isinstance(x, CudaRows):
+        return x
+    if hasattr(x, "__cuda_array_interface__"):
+        return _cuda_rows(x, name, 2)[0]
     x = np.asarray(x)
     if x.ndim != 2:
         raise ValueError(f"{name} has shape {x.shape}, expected (n, d)")
@@ -37,8 +99,11 @@ def view_of(rows):
     """The engine's view of an array from as_rows(), which must outlive it."""
     n, d = rows.shape
     stride = rows.strides[0] if n > 1 else 0
-    dtype = _DTYPES[rows.dtype.name]
-    return swig_engine.make_view(rows.ctypes.data, n, d, stride, dtype)
+    if isinstance(rows, CudaRows):
+        dtype, address = _DTYPES[rows.dtype_name], rows.address
+        return swig_engine.make_view(address, n, d, stride, dtype, swig_engine.MemorySpace_device)
+    dtype, address = _DTYPES[rows.dtype.name], rows.ctypes.data
+    return swig_engine.make_view(address, n, d, stride, dtype, swig_engine.MemorySpace_host)
 
 
 def as_weights(weights, n):

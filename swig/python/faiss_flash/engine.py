@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import swig_engine
-from .arrays import as_rows, as_weights, view_of
+from .arrays import as_batch, as_rows, as_weights, view_of
 
 STAT_FIELDS = ("obj", "time", "time_search", "imbalance_factor", "nsplit", "decided")
 
@@ -17,6 +17,8 @@ _METRICS = {
     0: swig_engine.Metric_inner_product,  # faiss.METRIC_INNER_PRODUCT
     1: swig_engine.Metric_l2,  # faiss.METRIC_L2
 }
+
+_PRECISIONS = {"exact": swig_engine.Precision_exact, "fast": swig_engine.Precision_fast}
 
 # The engine's own names of the options that kmeans() and batch_kmeans() take.
 _OPTIONS = (
@@ -61,6 +63,7 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
     ----------
     x : (n, d) array
         float32, float16, bfloat16, uint8 or int8 rows are read in place; others become float32.
+        An array of a GPU (anything with __cuda_array_interface__) stays there.
     k : int
         Number of clusters.
     weights : (n,) array, optional
@@ -74,6 +77,9 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
         min_points_per_centroid=39, max_points_per_centroid=256 (negative: use all points),
         seed=1234, use_faster_subsampling=False, early_stop_threshold=0.0 (None: never stop early),
         verbose=False, return_assignment=False. Meanings are FAISS's.
+        device="auto" ("cpu", "cuda", "cuda:1"), precision="exact" or "fast" (GPU, 16- and 8-bit
+        x: centroids are rounded to 16 bits before they are compared).
+        callback(stats, seconds_left) is called after every iteration; False ends the run.
 
     Returns
     -------
@@ -82,9 +88,9 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
     Raises ValueError naming the argument for bad input, KeyboardInterrupt within one iteration of
     Ctrl-C.
     """
-    settings = _make_options(metric, options)
+    settings, callback = _make_options(metric, options)
     problem = _Problem(x, weights, init_centroids)
-    return _run([problem], k, settings)[0]
+    return _run([problem], k, settings, callback)[0]
 
 
 def batch_kmeans(x, k, *, weights=None, metric="l2", **options):
@@ -100,17 +106,16 @@ def batch_kmeans(x, k, *, weights=None, metric="l2", **options):
     list of KMeansResult for a list; for an array one KMeansResult whose arrays have a leading B and
     whose iteration_stats is a list of B lists.
     """
-    settings = _make_options(metric, options)
+    settings, callback = _make_options(metric, options)
     ragged = isinstance(x, (list, tuple))
     if not ragged:
-        x = np.asarray(x)
-        if x.ndim != 3:
-            raise ValueError(f"x has shape {x.shape}, expected (B, n, d)")
+        x = as_batch(x, "x")
     if weights is None:
         weights = [None] * len(x)
     elif len(weights) != len(x):
         raise ValueError(f"weights has {len(weights)} problems, x has {len(x)}")
-    results = _run([_Problem(rows, w, None) for rows, w in zip(x, weights)], k, settings)
+    problems = [_Problem(rows, w, None) for rows, w in zip(x, weights)]
+    results = _run(problems, k, settings, callback)
     if ragged or not results:
         return results
     assigned = settings.return_assignment
@@ -122,8 +127,10 @@ def batch_kmeans(x, k, *, weights=None, metric="l2", **options):
     )
 
 
-def assign(x, centroids, metric="l2"):
+def assign(x, centroids, metric="l2", device="auto"):
     """The best centroid of each row of x, exact: the argmin (or argmax) in float64.
+
+    x may be a CUDA array; centroids are on the host.
 
     Returns
     -------
@@ -134,7 +141,12 @@ def assign(x, centroids, metric="l2"):
     ids = np.empty(len(rows), dtype=np.int64)
     distances = np.empty(len(rows), dtype=np.float32)
     swig_engine.run_assign(
-        view_of(rows), view_of(table), _metric(metric), ids.ctypes.data, distances.ctypes.data
+        view_of(rows),
+        view_of(table),
+        _metric(metric),
+        ids.ctypes.data,
+        distances.ctypes.data,
+        device,
     )
     return distances, ids
 
@@ -173,10 +185,22 @@ def _count(name, value):
 
 
 def _make_options(metric, options):
+    """The engine's options, and the callback."""
     settings = swig_engine.KMeansOptions()
     settings.metric = _metric(metric)
+    callback = None
     for name, value in options.items():
-        if name == "early_stop_threshold":
+        if name == "callback":
+            if value is not None and not callable(value):
+                raise TypeError(f"callback={value!r} is not callable")
+            callback = value
+        elif name == "device":
+            settings.device = str(value)
+        elif name == "precision":
+            if value not in _PRECISIONS:
+                raise ValueError(f"precision={value!r} is not one of 'exact', 'fast'")
+            settings.precision = _PRECISIONS[value]
+        elif name == "early_stop_threshold":
             if value is None:
                 settings.never_stop_early()
             else:
@@ -187,12 +211,12 @@ def _make_options(metric, options):
             setattr(settings, name, bool(value))
         else:
             setattr(settings, name, _count(name, value))
-    return settings
+    return settings, callback
 
 
-def _run(problems, k, settings):
+def _run(problems, k, settings, callback):
     inputs = swig_engine.KMeansInputVector([problem.input for problem in problems])
-    results = swig_engine.run_batch_kmeans(inputs, _count("k", k), settings)
+    results = swig_engine.run_batch_kmeans(inputs, _count("k", k), settings, callback)
     return [
         _to_python(result, len(problem.rows), settings.return_assignment)
         for result, problem in zip(results, problems)

@@ -66,7 +66,7 @@ for _index_class in (IndexFlatIP, IndexFlatL2, IndexIVFFlat):
 faiss.add_ref_in_constructor(IndexIVFFlat, 0)
 
 
-def train(index, x):
+def train(index, x, device="auto"):
     """index.train(x), with the k-means of its coarse quantizer on the engine.
 
     The IVF is found through IndexPreTransform, IndexIDMap and IndexRefine; an index without one is
@@ -77,14 +77,19 @@ def train(index, x):
     x = np.ascontiguousarray(x, dtype="float32")
     if x.ndim != 2 or x.shape[1] != index.d:
         raise ValueError(f"x has shape {x.shape}, expected (n, {index.d})")
-    swig_native.train_index(index, len(x), faiss.swig_ptr(x))
+    swig_native.train_index(index, len(x), faiss.swig_ptr(x), device)
 
 
 class Kmeans(faiss.Kmeans):
     """faiss.Kmeans on the engine: the same constructor, attributes and methods.
 
-    gpu and progressive_dim_steps are served by faiss itself.
+    gpu and progressive_dim_steps are served by faiss itself. device is where the engine runs:
+    "auto", "cpu", "cuda" or "cuda:1".
     """
+
+    def __init__(self, d, k, device="auto", **kwargs):
+        super().__init__(d, k, **kwargs)
+        self.device = device
 
     def train(self, x, weights=None, init_centroids=None):
         """Cluster x (n, d), cast to float32; returns the last objective."""
@@ -94,6 +99,7 @@ class Kmeans(faiss.Kmeans):
         n, d = x.shape
         assert d == self.d, f"x has {d} columns, expected d={self.d}"
         clustering = Clustering(d, self.k, self.cp)
+        clustering.device = self.device
         if init_centroids is not None:
             assert init_centroids.shape[1] == d, f"init_centroids has not d={d} columns"
             initial = np.ascontiguousarray(init_centroids, dtype="float32")
@@ -125,4 +131,5 @@ class Kmeans(faiss.Kmeans):
         assert self.centroids is not None, "should train before assigning"
         self.index.reset()
         self.index.add(self.centroids)
-        return assign(x, self.centroids, "ip" if self.cp.spherical else "l2")
+        metric = "ip" if self.cp.spherical else "l2"
+        return assign(x, self.centroids, metric, self.device)

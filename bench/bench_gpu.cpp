@@ -6,6 +6,7 @@
 /// Times are of the device, by events around each call.
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/update.h>
 
@@ -99,25 +100,72 @@ void update(State& state, Shape shape, DType dtype) {
             limit * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
-/// Iterations of k-means over f16 points on the device, by the wall clock from call to result, less
-/// that of a call with a tenth of them: what one more iteration costs a caller.
-void iterate(State& state, Shape shape, int niter) {
+/// The exact assignment of float32 points: limit as if they were f16, one pass.
+void assign_exact(State& state, Shape shape, bool split_all) {
     if (cuda::device_count() == 0) {
         state.SkipWithError("no CUDA device");
         return;
     }
-    const auto points = bench::normal_halves(shape.batch * shape.n * shape.d);
+    const auto data = bench::repeated_floats(shape.n * shape.d);
+    const auto centroids = bench::normal_floats(shape.k * shape.d);
+    VectorView view = VectorView::of(data.get(), shape.n, shape.d);
+    view.space = MemorySpace::device;
+    const cuda::DevicePoints points(Points(view), 0, shape.n, nullptr);
+    const auto n = static_cast<size_t>(shape.n);
+    const cuda::Buffer<int32_t> ids(n, nullptr);
+    const cuda::Buffer<cuda::AssignCounts> counts(1, nullptr);
+    cuda::check(cudaMemset(counts.get(), 0, sizeof(cuda::AssignCounts)), "clearing");
+    const auto run = [&] {
+        cuda::assign_exact(
+                points,
+                centroids.get(),
+                shape.k,
+                Metric::l2,
+                {ids.get(), nullptr, counts.get()},
+                split_all,
+                nullptr);
+    };
+    run();
+    cuda::AssignCounts told{};
+    cuda::check(cudaMemcpy(&told, counts.get(), sizeof told, cudaMemcpyDefault), "counts");
+    bench::Events events;
+    for (auto _ : state) {
+        events.start();
+        run();
+        state.SetIterationTime(events.stop());
+    }
+    const auto flops = static_cast<double>(2 * shape.n * shape.k * shape.d);
+    state.counters["limit_ms"] = flops / 790e12 * 1e3;
+    state.counters["of_limit"] = benchmark::Counter(
+            flops / 790e12 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+    state.counters["redone"] = static_cast<double>(told.redone) / static_cast<double>(shape.n);
+    state.counters["decided"] = static_cast<double>(told.decided) / static_cast<double>(shape.n);
+}
+
+/// Iterations of k-means over points on the device (fast for f16, exact for f32), by the wall clock
+/// from call to result, less that of a call with a tenth of them: what one more iteration costs a
+/// caller.
+void iterate(State& state, Shape shape, int niter, DType dtype) {
+    if (cuda::device_count() == 0) {
+        state.SkipWithError("no CUDA device");
+        return;
+    }
+    const bool half = dtype == DType::f16;
+    const int64_t values = shape.batch * shape.n * shape.d;
+    const auto halves = bench::normal_halves(half ? values : 1);
+    const auto floats = bench::repeated_floats(half ? 1 : values);
     std::vector<KMeansInput> problems(static_cast<size_t>(shape.batch));
     for (int64_t b = 0; b < shape.batch; b++) {
         VectorView& view = problems[static_cast<size_t>(b)].points;
-        view.data = points.get() + b * shape.n * shape.d;
+        const int64_t first = b * shape.n * shape.d;
+        view.data = half ? static_cast<const void*>(halves.get() + first) : floats.get() + first;
         view.n = shape.n;
         view.d = shape.d;
-        view.dtype = DType::f16;
+        view.dtype = dtype;
         view.space = MemorySpace::device;
     }
     KMeansOptions options;
-    options.precision = Precision::fast;
+    options.precision = half ? Precision::fast : Precision::exact;
     options.early_stop_threshold.reset();
     options.max_points_per_centroid = -1;
     options.min_points_per_centroid = 1;
@@ -159,6 +207,8 @@ void iterate(State& state, Shape shape, int niter) {
     const double each = static_cast<double>(shape.batch) / iterations / niter * 1e3;
     state.counters["assign_ms"] = search * each;
     state.counters["update_ms"] = updates * each;
+    state.counters["redone"] = static_cast<double>(last.redone) / static_cast<double>(shape.n);
+    state.counters["decided"] = static_cast<double>(last.decided) / static_cast<double>(shape.n);
     state.counters["busy"] = (search + updates) * static_cast<double>(shape.batch) / loop;
 }
 
@@ -229,6 +279,19 @@ constexpr Shape kIterationShapes[] = {
         {8, 4096, 64, 128},
 };
 
+constexpr Shape kExactShapes[] = {
+        {1, 1 << 20, 8192, 128},
+        {1, 8 << 20, 1024, 128},
+        {1, 256 << 10, 8192, 768},
+        {1, 1 << 20, 8192, 32},
+};
+
+constexpr Shape kExactIterationShapes[] = {
+        {1, 8 << 20, 1024, 128},
+        {1, 1 << 20, 8192, 128},
+        {1, 5000000, 20000, 128},
+};
+
 std::string name_of(const Shape& shape) {
     return "B" + std::to_string(shape.batch) + "/N" + std::to_string(shape.n) + "/K" +
            std::to_string(shape.k) + "/d" + std::to_string(shape.d);
@@ -276,10 +339,28 @@ int main(int argc, char** argv) {
         const bool small = shape.batch * shape.n * shape.k < (int64_t{1} << 32);
         benchmark::RegisterBenchmark(
                 ("iteration/" + name_of(shape)).c_str(),
-                [=](State& state) { iterate(state, shape, small ? 100 : 20); })
+                [=](State& state) { iterate(state, shape, small ? 100 : 20, DType::f16); })
                 ->UseManualTime()
                 ->Unit(benchmark::kMillisecond)
                 ->Iterations(3);
+    }
+    for (const Shape& shape : kExactIterationShapes) {
+        benchmark::RegisterBenchmark(
+                ("iteration_f32/" + name_of(shape)).c_str(),
+                [=](State& state) { iterate(state, shape, 20, DType::f32); })
+                ->UseManualTime()
+                ->Unit(benchmark::kMillisecond)
+                ->Iterations(3);
+    }
+    for (const Shape& shape : kExactShapes) {
+        for (const bool split_all : {false, true}) {
+            benchmark::RegisterBenchmark(
+                    ((split_all ? "assign_split/" : "assign_exact/") + name_of(shape)).c_str(),
+                    [=](State& state) { assign_exact(state, shape, split_all); })
+                    ->UseManualTime()
+                    ->Unit(benchmark::kMillisecond)
+                    ->MinTime(0.05);
+        }
     }
     benchmark::RegisterBenchmark(
             "assign_memory/B1/N8388608/K65536/d128",

@@ -1,8 +1,9 @@
 """flash-kmeans on the rows of bench_gpu: its assignment and update kernels (medians of the device's
 time), and whole iterations (wall clock of 22 less that of 2, over 20).
 
-Needs torch with CUDA and flash_kmeans. Run it beside bench_gpu, on the same card.
-Usage: flash_kmeans_gpu.py [assign] [update] [iteration]
+Needs torch with CUDA and flash_kmeans. Run it beside bench_gpu, on the same card. The kinds are
+assign, update, iteration, assign_f32 and iteration_f32, the last two by its tf32 path.
+Usage: flash_kmeans_gpu.py [kind ...]
 """
 
 import statistics
@@ -47,6 +48,9 @@ ITERATION_SHAPES = [
 ]
 
 
+F32_SHAPES = [(1, 1 << 20, 8192, 128), (1, 8 << 20, 1024, 128), (1, 256 << 10, 8192, 768)]
+
+
 def normal(*shape, dtype=torch.float16):
     return torch.randn(*shape, device="cuda", dtype=dtype)
 
@@ -64,9 +68,9 @@ def median_ms(call, repeats=15):
     return statistics.median(times)
 
 
-def assign(b, n, k, d):
-    x = normal(b, n, d)
-    centroids = normal(b, k, d)
+def assign(b, n, k, d, dtype=torch.float16):
+    x = normal(b, n, d, dtype=dtype)
+    centroids = normal(b, k, d, dtype=dtype)
     norms = torch.stack([(row.float() ** 2).sum(-1) for row in x])
     centroid_norms = (centroids.float() ** 2).sum(-1)
     out = torch.empty(b, n, device="cuda", dtype=torch.int32)
@@ -80,8 +84,8 @@ def update(b, n, k, d, dtype=torch.float16):
     return median_ms(lambda: triton_centroid_update_sorted_euclid(x, ids, centroids))
 
 
-def iteration(b, n, k, d, repeats=3):
-    x = normal(b, n, d)
+def iteration(b, n, k, d, repeats=3, dtype=torch.float16):
+    x = normal(b, n, d, dtype=dtype)
 
     def seconds(iterations):
         torch.cuda.synchronize()
@@ -103,6 +107,8 @@ def main():
             (lambda *shape: update(*shape, dtype=torch.float32), UPDATE_SHAPES[1:2]),
         ],
         "iteration": [(iteration, ITERATION_SHAPES)],
+        "assign_f32": [(lambda *shape: assign(*shape, dtype=torch.float32), F32_SHAPES)],
+        "iteration_f32": [(lambda *shape: iteration(*shape, dtype=torch.float32), F32_SHAPES[:2])],
     }
     for kind in kinds:
         for measure, shapes in rows[kind]:

@@ -87,6 +87,7 @@ struct IterationStats {
     double time_update = 0;      ///< seconds of these spent on sums and new centroids
     double imbalance_factor = 1; ///< k * sum(size^2) / n^2; 1 = all clusters equally large
     int64_t nsplit = 0;          ///< empty clusters that were given half of a large one
+    int64_t redone = 0;          ///< points whose scores in 16 bits were too close (GPU, exact)
     int64_t decided = 0;         ///< points whose nearest centroid was decided in float64
 };
 

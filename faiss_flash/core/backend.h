@@ -18,6 +18,7 @@ struct StepResult {
     double objective = 0;        ///< sum of squared distances or of products
     double search_seconds = 0;   ///< of the assignment alone
     double update_seconds = 0;   ///< of the update
+    int64_t redone = 0;          ///< points whose first scores were too close
     int64_t decided = 0;         ///< points decided in float64
     std::vector<int64_t> sizes;  ///< [k] points of each cluster
     std::vector<double> weights; ///< [k] sum of their weights; equals sizes without weights

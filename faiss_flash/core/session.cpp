@@ -58,6 +58,7 @@ void LloydSession::enqueue() {
     std::copy(step_.means.begin() + kept, step_.means.end(), centroids_.begin() + kept);
     stats_ = IterationStats();
     stats_.objective = step_.objective;
+    stats_.redone = step_.redone;
     stats_.decided = step_.decided;
     double squares = 0;
     for (const int64_t size : step_.sizes) {

@@ -122,7 +122,11 @@ float CentroidTable::margin(double length) const {
     if (!(magnitude < kSafe) || rounding > 0.5) {
         return HUGE_VALF;
     }
+    const double reach = metric_ == Metric::l2
+                                 ? (length + largest_length_) * (length + largest_length_) / 2
+                                 : (length + mean_length_) * (largest_length_ + mean_length_);
     const double bound =
+            static_cast<double>(d_ + 8) * 0x1p-53 * reach +
             rounding / (1 - rounding) * (magnitude + largest_length_ * largest_length_) +
             0x1p-120 * static_cast<double>(d_) * (1 + length) +
             0x1p-52 * static_cast<double>(d_) * mean_length_ * largest_length_;

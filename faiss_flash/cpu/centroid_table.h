@@ -13,7 +13,9 @@
 /// Stability of Numerical Algorithms, 3.1); rounding x', c' and the bias adds 2 u |x'| C + u B +
 /// u C^2, and the comparison with a rounded threshold 2 u (|x'| C + B): n = d + 12 covers them.
 /// Underflow adds at most 2^-120 d (1 + |x'|), flushed subnormals included; for the inner product
-/// the float64 bias is itself off by d 2^-52 s |m| C.
+/// the float64 bias is itself off by d 2^-52 s |m| C. What float64 measures is off as well, by
+/// (d + 8) 2^-53 of |x - c|^2 or |x| |c|: centroids that it cannot tell apart are all candidates,
+/// so that the result is always float64's, ties to the lowest id.
 #pragma once
 
 #include <faiss_flash/cpu/row_ops.h>

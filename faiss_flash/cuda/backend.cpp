@@ -20,13 +20,14 @@ namespace faiss_flash::cuda {
 
 namespace {
 
-constexpr int64_t kMostColumns = 32768; // a row in shared memory, as float32
+constexpr int64_t kMostColumns = 32768; // products of pairs of f16 have three times as many
 
-/// Bytes of the exact assignment of n points to k centroids, beyond the points themselves.
+/// Bytes of exact iterations of n points and k centroids, beyond the points themselves.
 int64_t workspace_bytes(int64_t n, int64_t d, int64_t k) {
-    constexpr int64_t kAPoint = 48;          // scores, ids, values, the sort's arrays
-    constexpr int64_t kACentroidColumn = 40; // tables, sums of two limbs, means
-    return n * kAPoint + (k + 256) * (d + 16) * kACentroidColumn + (int64_t{64} << 20);
+    constexpr int64_t kAPoint = 80;                // scores, ids, values, the update's lists
+    constexpr int64_t kACentroidColumn = 48;       // tables, sums of two limbs, means
+    const int64_t split = (d + 7) / 8 * 8 * 3 / 2; // rows of the second pass, for a quarter of all
+    return n * (kAPoint + split) + (k + 256) * (d + 16) * kACentroidColumn + (int64_t{64} << 20);
 }
 
 int64_t free_bytes() {
@@ -158,7 +159,7 @@ class CudaBackend final : public Backend {
         copy(table.get(), centroids, k * d, cudaMemcpyHostToDevice, stream.get());
         const Buffer<int32_t> device_ids(static_cast<size_t>(chunk), stream.get());
         const Buffer<double> device_values(static_cast<size_t>(chunk), stream.get());
-        const Buffer<int64_t> open(1, stream.get());
+        const Buffer<AssignCounts> counts(1, stream.get());
         std::vector<int32_t> chunk_ids(static_cast<size_t>(chunk));
         std::vector<double> values(static_cast<size_t>(chunk));
         for (int64_t first = 0; first < points.n(); first += chunk) {
@@ -169,7 +170,8 @@ class CudaBackend final : public Backend {
                     table.get(),
                     k,
                     metric,
-                    {device_ids.get(), device_values.get(), open.get()},
+                    {device_ids.get(), device_values.get(), counts.get()},
+                    false,
                     stream.get());
             copy(chunk_ids.data(), device_ids.get(), count, cudaMemcpyDeviceToHost, stream.get());
             copy(values.data(), device_values.get(), count, cudaMemcpyDeviceToHost, stream.get());

@@ -14,8 +14,9 @@ CudaSession::CudaSession(const std::vector<Problem>& problems, Metric metric, Pr
       metric_(metric) {
     const cudaStream_t stream = stream_.get();
     const Problem& first = problems.front();
-    points_ = precision == Precision::fast ? fast_points(problems, metric, stream)
-                                           : exact_points(first.points, stream);
+    points_ = precision == Precision::fast
+                      ? fast_points(problems, metric, stream)
+                      : exact_points(first.points, metric, first.weights != nullptr, stream);
     if (first.weights) {
         weights_ = Buffer<float>(static_cast<size_t>(n_), stream);
         copy(weights_.get(), first.weights, n_, cudaMemcpyHostToDevice, stream);
@@ -23,8 +24,9 @@ CudaSession::CudaSession(const std::vector<Problem>& problems, Metric metric, Pr
     update_.emplace(points_->rows(), weights_.get(), stream);
     const auto batch = static_cast<size_t>(batch_);
     ids_ = Buffer<int32_t>(batch * static_cast<size_t>(n_), stream);
-    decided_ = Buffer<int64_t>(batch, stream);
-    check(cudaMemsetAsync(decided_.get(), 0, batch * sizeof(int64_t), stream), "clearing counts");
+    counts_ = Buffer<AssignCounts>(batch, stream);
+    check(cudaMemsetAsync(counts_.get(), 0, batch * sizeof(AssignCounts), stream),
+          "clearing counts");
     for (Slot& slot : slots_) {
         slot.stats = Pinned<ClusterStats>(batch);
     }
@@ -50,14 +52,14 @@ void CudaSession::make_slots(int64_t k) {
 void CudaSession::queue(int64_t iteration) {
     Slot& slot = slot_of(iteration);
     const cudaStream_t stream = stream_.get();
-    points_->assign(slot.centroids.get(), k_, metric_, {ids_.get(), decided_.get()}, stream);
+    points_->assign(slot.centroids.get(), k_, metric_, {ids_.get(), counts_.get()}, stream);
     slot.assigned.record(stream);
     const ObjectiveParts objective = points_->objective();
     double* gains = objective.gains ? gains_.get() : nullptr;
     update_->run(
             ids_.get(),
             {slot.sizes.get(), slot.weights.get(), slot.means.get(), gains},
-            {slot.centroids.get(), metric_},
+            {slot.centroids.get(), metric_, objective.mean},
             stream);
     finish_iteration(
             {slot.centroids.get(),
@@ -67,7 +69,7 @@ void CudaSession::queue(int64_t iteration) {
              objective.parts,
              parts_of(n_),
              gains,
-             decided_.get()},
+             counts_.get()},
             rules_,
             batch_,
             k_,
@@ -127,6 +129,7 @@ void CudaSession::step(const float* centroids, int64_t k, StepResult& result) {
     result.search_seconds = stats.time_search;
     result.update_seconds = stats.time_update;
     result.objective = stats.objective;
+    result.redone = stats.redone;
     result.decided = stats.decided;
 }
 
@@ -140,8 +143,10 @@ IterationStats CudaSession::stats_of(const Slot& slot, int64_t problem) const {
     const auto batch = static_cast<double>(batch_); // which ran as one
     stats.time_search = slot.assigned.seconds_since(slot.begin) / batch;
     stats.time_update = slot.end.seconds_since(slot.assigned) / batch;
-    stats.objective = told.objective;
-    stats.decided = told.decided;
+    // Of what is left of large sums; a sum of squares is never negative.
+    stats.objective = metric_ == Metric::l2 ? std::max(0.0, told.objective) : told.objective;
+    stats.redone = told.counts.redone;
+    stats.decided = told.counts.decided;
     stats.imbalance_factor = imbalance_factor(told.squares, n_, k_);
     return stats;
 }
@@ -159,6 +164,7 @@ std::vector<IterationStats> CudaSession::wait() {
         patch(waited_, stats);
     }
     waited_++;
+    points_->told(stats.front());
     return stats;
 }
 

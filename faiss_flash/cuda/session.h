@@ -66,7 +66,7 @@ class CudaSession final : public LloydSession {
     std::optional<CentroidUpdate> update_;
     Buffer<int32_t> ids_;
     Buffer<double> gains_; ///< [batch x k]
-    Buffer<int64_t> decided_;
+    Buffer<AssignCounts> counts_;
     std::array<Slot, 2> slots_;
     int64_t k_ = 0;
     CentroidRules rules_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/update/update.h>
 
 #include <cuda_runtime_api.h>
@@ -14,14 +15,15 @@ namespace faiss_flash::cuda {
 
 /// Device arrays that an assignment fills.
 struct Assignment {
-    int32_t* ids;     ///< [batch x n]
-    int64_t* decided; ///< [batch] added to: points that float64 decided
+    int32_t* ids;         ///< [batch x n]
+    AssignCounts* counts; ///< [batch] added to
 };
 
 /// What adds up to the objective of an assignment.
 struct ObjectiveParts {
     const double* parts; ///< [batch x parts_of(n)] (update/reduce.h), on the device
-    bool gains;          ///< the update's gains are to be added
+    bool gains;          ///< the update's gains are to be added,
+    const float* mean;   ///< [d] of points and centroids less this, or null
 };
 
 class SessionPoints {
@@ -35,14 +37,17 @@ class SessionPoints {
             Metric metric,
             const Assignment& output,
             cudaStream_t stream) = 0;
+    /// Of the last iteration that the host has seen: what to expect of the next ones.
+    virtual void told(const IterationStats& stats) = 0;
     /// Of the last assignment.
     virtual ObjectiveParts objective() const = 0;
     /// True where an iteration is short enough to be worth replaying as a graph.
     virtual bool replays() const = 0;
 };
 
-/// One problem, exact (exact/assign.h).
-std::unique_ptr<SessionPoints> exact_points(const Points& points, cudaStream_t stream);
+/// One problem, exact (exact/assign.h). weighted: the update's sums are not those of the points.
+std::unique_ptr<SessionPoints> exact_points(
+        const Points& points, Metric metric, bool weighted, cudaStream_t stream);
 
 /// Problems of equal n and d in 16 bits: centroids are rounded, nothing is checked
 /// (assign/assign.h). f16 and bf16 rows that lie side by side on the device stay where they are.

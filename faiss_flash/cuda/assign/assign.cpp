@@ -79,6 +79,9 @@ void assign(
         cudaStream_t stream,
         const AssignPlan& plan) {
     check_arguments(points, centroids, output);
+    require(!points.row_count || (points.batch == 1 && (plan.kernel == AssignKernel::streamed ||
+                                                        plan.kernel == AssignKernel::generic)),
+            "points.row_count is not for this kernel or a batch");
     if (points.rows == 0) {
         return;
     }
@@ -93,7 +96,7 @@ void assign(
     const Buffer<int32_t> ids(count, stream);
     const AssignOutput parts{best.get(), output.second ? second.get() : nullptr, ids.get()};
     launch(points, centroids, parts, stream, plan);
-    merge_splits(parts, plan.splits, static_cast<int64_t>(rows), output, stream);
+    merge_splits(parts, plan.splits, static_cast<int64_t>(rows), points.row_count, output, stream);
 }
 
 } // namespace faiss_flash::cuda

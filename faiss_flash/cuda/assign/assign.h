@@ -42,7 +42,11 @@ struct CentroidTable {
 struct Centring {
     const float* mean = nullptr;             ///< [d] on the device
     const float* point_scale = nullptr;      ///< of the points: scores are in units of both scales
-    struct CentroidBounds* bounds = nullptr; ///< filled; in device memory
+    const float* reference = nullptr;        ///< [2] of the points: exact/points.h
+    struct CentroidBounds* bounds = nullptr; ///< filled, in device memory, as are
+    float* bias = nullptr;                   ///< [k] biases alone, and
+    float* errors =
+            nullptr; ///< [k] what is added to the table's, unless it is folded: see exact/assign.h
 };
 
 /// Of all centroids, in scaled units, rounded up.

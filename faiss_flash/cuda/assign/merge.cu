@@ -5,9 +5,14 @@ namespace faiss_flash::cuda {
 
 namespace {
 
-__global__ void merge_kernel(AssignOutput parts, int splits, int64_t rows, AssignOutput output) {
+__global__ void merge_kernel(
+        AssignOutput parts,
+        int splits,
+        int64_t rows,
+        const int32_t* row_count,
+        AssignOutput output) {
     const int64_t row = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (row >= rows) {
+    if (row >= (row_count ? *row_count : rows)) {
         return;
     }
     float best = parts.best[row];
@@ -37,11 +42,12 @@ void merge_splits(
         const AssignOutput& parts,
         int splits,
         int64_t rows,
+        const int32_t* row_count,
         const AssignOutput& output,
         cudaStream_t stream) {
     constexpr int kThreads = 128;
     const auto blocks = blocks_of(rows, kThreads);
-    merge_kernel<<<blocks, kThreads, 0, stream>>>(parts, splits, rows, output);
+    merge_kernel<<<blocks, kThreads, 0, stream>>>(parts, splits, rows, row_count, output);
     check_launch("merging the parts of an assignment");
 }
 

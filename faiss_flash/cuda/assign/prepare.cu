@@ -4,6 +4,7 @@
 #include <faiss_flash/cuda/assign/tile_config.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/assign/sm90/folded_bias.cuh>
+#include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/scaling.cuh>
 
 #include <cuda_bf16.h>
@@ -81,6 +82,19 @@ __global__ void prepare_kernel(const Arguments arguments) {
             atomic_max(&centring.bounds->length, static_cast<float>(sqrt(exact_square) * kUp));
             atomic_max(&centring.bounds->residual, static_cast<float>(sqrt(residual_square) * kUp));
             atomic_max(&centring.bounds->bias, static_cast<float>(fabs(bias) * kUp));
+            centring.bias[row] = static_cast<float>(bias);
+            centring.errors[row] = 0;
+        }
+        if (!arguments.folded) {
+            const double steps = static_cast<double>(arguments.d) / 16 + kEpilogueSteps;
+            const double length = centring.reference[0];
+            const double error = length * sqrt(residual_square) +
+                                 centring.reference[1] * sqrt(exact_square) +
+                                 kStepError * steps * (length * sqrt(square) + fabs(bias));
+            bias += error;
+            if (lane == 0 && exists) {
+                centring.errors[row] = round_up(error);
+            }
         }
     } else if (arguments.l2) {
         bias = -0.5 * square;

@@ -1,16 +1,30 @@
-/// The exact nearest centroid of every float32 point: f16 scores, a certificate, float64 for what
-/// is left.
+/// The exact nearest centroid of every float32 point: f16 scores, a certificate, pairs of f16 for
+/// what is left, float64 for the rest.
 ///
-/// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, and their f16 roundings X, C:
-///   |x'.c' - X.C| <= |X| |c' - C| + |x' - X| |c'|                       (Cauchy-Schwarz)
-/// and the tensor cores' own sum of d products and a bias is off by at most
-///   g M, M = |X| max|C| + max|bias| (the largest that any sum so far can be; for d <= 32 the row's
-///   reach comes on top), g = (d / 16 + 4) 20 2^-24:
-/// for every 16 columns the 16 products and the sum so far are cut to a common exponent, each by at
-/// most 2^-24 of the largest, and their sum is cut to float32; the constant holds all of that and
-/// the additions of the epilogues. A point whose best score beats its second by more than twice the
-/// sum of both bounds has its nearest centroid. All others are decided by float64 over all
-/// centroids, with the CPU backend's order of summation: the same ids, ties to the lowest.
+/// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, and their f16 roundings X, C,
+/// the score x'.c' + b (b: -|c'|^2 s / 2 t, or m.c' s for products) as the tensor cores find it is
+/// off by at most
+///   |X| |c' - C| + |x' - X| |c'|                    (Cauchy-Schwarz on x'.c' - X.C)
+///   + g (|X| |C| + |b|), g = (d / 16 + 4) 20 2^-24
+/// g: for every 16 columns the 16 products and the sum so far, none of which passes |X| |C| + |b|,
+/// are cut to a common exponent, each by at most 2^-24 of the largest, and their sum is cut to
+/// float32; the constant holds all of that and the additions of the epilogues.
+///
+/// For a point with |X| <= R and |x' - X| <= r (a reference that most points stay below) this is at
+/// most e(c) = R |c' - C| + r |c'| + g (R |C| + |b|), which depends on the centroid alone. b + e(c)
+/// is the bias that the kernels are given: scores are then upper bounds. If the best of them, of
+/// centroid a, beats the second by more than 2 e(a), a's score is truly above all others, and a is
+/// the nearest centroid. A point f times beyond the reference may lack (f - 1) e(c) of a bound: it
+/// needs (f + 1) e(a) + (f - 1) max e. Where the kernels fold biases (d <= 32, l2) they stay as
+/// they are, the largest |c' - C|, |c'|, |C| and |b| stand for all, and a row's reach is part of
+/// the sums as well.
+///
+/// Float64 itself is off by (d + 8) 2^-53 of |x - c|^2 / 2 or |x| |c|; twice that comes on top, so
+/// that a certified centroid is the one that float64 over all centroids finds.
+///
+/// All other points go through a second pass with bounds some ten to twenty times tighter
+/// (split.h), and what that leaves open is decided in float64 (decide.h): the CPU backend's ids,
+/// ties to the lowest.
 #pragma once
 
 #include <faiss_flash/cuda/exact/points.h>
@@ -20,19 +34,28 @@
 
 namespace faiss_flash::cuda {
 
+/// Points that the first pass has not settled; counters are added to.
+struct AssignCounts {
+    int64_t redone;  ///< went through the second pass
+    int64_t decided; ///< were decided in float64
+};
+
 struct ExactOutput {
     int32_t* ids;   ///< [n] -1 for a point with a NaN or an Inf
-    double* values; ///< [n] squared distance or product in float64; NaN where the id is -1
-    int64_t* open;  ///< one counter: points that float64 decided; added to
+    double* values; ///< [n] squared distance or product in float64; NaN where the id is -1. Or null
+    AssignCounts* counts;
 };
 
 /// centroids [k x d] float32, packed, finite. All arrays in device memory. Nothing waits.
+/// split_all: without the first pass, where it would leave most points open. The result is the
+/// same.
 void assign_exact(
         const DevicePoints& points,
         const float* centroids,
         int64_t k,
         Metric metric,
         const ExactOutput& output,
+        bool split_all,
         cudaStream_t stream);
 
 } // namespace faiss_flash::cuda

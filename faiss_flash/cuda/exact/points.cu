@@ -3,7 +3,10 @@
 #include <faiss_flash/cuda/exact/points.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/scaling.cuh>
+
+#include <cub/block/block_reduce.cuh>
 
 #include <cuda_fp16.h>
 
@@ -14,6 +17,7 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kReferenceThreads = 512;
 constexpr int64_t kSample = 16384; // rows that make the mean: any value will do, a good one is fast
 
 /// Mean of evenly spaced rows, in a fixed order; one block of 32 x 8 threads for 32 columns.
@@ -50,8 +54,17 @@ __global__ void largest_kernel(
     atomic_max(largest, mine);
 }
 
-__global__ void scale_kernel(float* scale) {
-    *scale = static_cast<float>(scale_of(*scale));
+/// One warp.
+__global__ void scale_kernel(const float* mean, int64_t d, float* scale, float* mean_length) {
+    double square = 0;
+    for (int64_t j = threadIdx.x; j < d; j += 32) {
+        square += double{mean[j]} * double{mean[j]};
+    }
+    square = warp_sum(square);
+    if (threadIdx.x == 0) {
+        *scale = static_cast<float>(scale_of(*scale));
+        *mean_length = round_up(sqrt(square));
+    }
 }
 
 /// One warp a row.
@@ -84,9 +97,31 @@ __global__ void convert_kernel(
     square = warp_sum(square);
     residual_square = warp_sum(residual_square);
     if (lane == 0) {
-        constexpr double kUp = 1 + 0x1p-20;
-        lengths[row] = static_cast<float>(sqrt(square) * kUp);
-        residuals[row] = static_cast<float>(sqrt(residual_square) * kUp);
+        lengths[row] = round_up(sqrt(square));
+        residuals[row] = round_up(sqrt(residual_square));
+    }
+}
+
+/// 1.25 times the root of the mean square of a sample: any values are right, good ones let more
+/// rows be certified.
+__global__ void reference_kernel(
+        const float* lengths, const float* residuals, int64_t n, int64_t sample, float* reference) {
+    using Reduce = cub::BlockReduce<double, kReferenceThreads>;
+    __shared__ typename Reduce::TempStorage storage;
+    double sums[2] = {};
+    for (int64_t i = threadIdx.x; i < sample; i += kReferenceThreads) {
+        const double length = lengths[i * n / sample];
+        const double residual = residuals[i * n / sample];
+        const bool finite = isfinite(length) && isfinite(residual);
+        sums[0] += finite ? length * length : 0;
+        sums[1] += finite ? residual * residual : 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        const double sum = Reduce(storage).Sum(sums[i]);
+        if (threadIdx.x == 0) {
+            reference[i] = round_up(1.25 * sqrt(sum / static_cast<double>(sample)) + 1e-30);
+        }
+        __syncthreads();
     }
 }
 
@@ -99,9 +134,11 @@ DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaS
       rows_(static_cast<size_t>(n * d_), stream),
       halves_(static_cast<size_t>(n * row_elements_), stream),
       mean_(static_cast<size_t>(d_), stream),
+      mean_length_(1, stream),
       scale_(1, stream),
       lengths_(static_cast<size_t>(n), stream),
-      residuals_(static_cast<size_t>(n), stream) {
+      residuals_(static_cast<size_t>(n), stream),
+      reference_(2, stream) {
     load_rows(points, first, n, rows_.get(), d_, stream);
     const DType dtype = points.view().dtype;
     const bool integers = !points.view().decoder && (dtype == DType::u8 || dtype == DType::i8);
@@ -113,7 +150,7 @@ DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaS
     largest_kernel<<<blocks, kThreads, 0, stream>>>(
             rows_.get(), mean_.get(), n * d_, d_, scale_.get());
     check_launch("largest coordinate");
-    scale_kernel<<<1, 1, 0, stream>>>(scale_.get());
+    scale_kernel<<<1, 32, 0, stream>>>(mean_.get(), d_, scale_.get(), mean_length_.get());
     check_launch("scale of the points");
     convert_kernel<<<blocks_of(32 * n, kThreads), kThreads, 0, stream>>>(
             rows_.get(),
@@ -126,6 +163,9 @@ DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaS
             lengths_.get(),
             residuals_.get());
     check_launch("converting points");
+    reference_kernel<<<1, kReferenceThreads, 0, stream>>>(
+            lengths_.get(), residuals_.get(), n, std::min(n, kSample), reference_.get());
+    check_launch("lengths of most points");
 }
 
 } // namespace faiss_flash::cuda

@@ -21,10 +21,13 @@ class DevicePoints {
 
     int64_t n() const { return n_; }
     int64_t d() const { return d_; }
-    const float* rows() const { return rows_.get(); }           ///< [n x d]
-    const float* mean() const { return mean_.get(); }           ///< [d]
-    const float* scale() const { return scale_.get(); }         ///< one power of two
-    const float* lengths() const { return lengths_.get(); }     ///< [n] of f16 rows, rounded up
+    const float* rows() const { return rows_.get(); }               ///< [n x d]
+    const float* mean() const { return mean_.get(); }               ///< [d]
+    const float* scale() const { return scale_.get(); }             ///< one power of two
+    const float* mean_length() const { return mean_length_.get(); } ///< one
+    const float* lengths() const { return lengths_.get(); }         ///< [n] of f16 rows, rounded up
+    /// [2]: lengths and residuals that most rows stay below
+    const float* reference() const { return reference_.get(); }
     const float* residuals() const { return residuals_.get(); } ///< [n] |exact - f16|, rounded up
     TensorRows tensor() const;                                  ///< the f16 rows
 
@@ -32,7 +35,7 @@ class DevicePoints {
     int64_t n_, d_, row_elements_;
     Buffer<float> rows_;
     Buffer<uint16_t> halves_;
-    Buffer<float> mean_, scale_, lengths_, residuals_;
+    Buffer<float> mean_, mean_length_, scale_, lengths_, residuals_, reference_;
 };
 
 } // namespace faiss_flash::cuda

@@ -1,5 +1,6 @@
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/session_points.h>
 #include <faiss_flash/cuda/update/reduce.h>
 
@@ -9,10 +10,20 @@ namespace {
 
 class ExactPoints final : public SessionPoints {
    public:
-    ExactPoints(const Points& points, cudaStream_t stream)
+    ExactPoints(const Points& points, Metric metric, bool weighted, cudaStream_t stream)
         : points_(points, 0, points.n(), stream),
-          values_(static_cast<size_t>(points.n()), stream),
-          parts_(static_cast<size_t>(parts_of(points.n())), stream) {}
+          measures_(weighted),
+          values_(static_cast<size_t>(weighted ? points.n() : 1), stream),
+          parts_(static_cast<size_t>(parts_of(points.n())), stream) {
+        const int64_t n = points.n();
+        const int64_t d = points.d();
+        if (metric == Metric::l2) {
+            sum_squares(points_.rows(), d, 1, n, d, points_.mean(), parts_.get(), stream);
+        } else {
+            const auto bytes = static_cast<size_t>(parts_of(n)) * sizeof(double);
+            check(cudaMemsetAsync(parts_.get(), 0, bytes, stream), "clearing the squares");
+        }
+    }
 
     UpdateRows rows() const override {
         return {points_.rows(), DType::f32, 1, points_.n(), points_.d(), 4 * points_.d()};
@@ -25,23 +36,43 @@ class ExactPoints final : public SessionPoints {
             const Assignment& output,
             cudaStream_t stream) override {
         assign_exact(
-                points_, centroids, k, metric, {output.ids, values_.get(), output.decided}, stream);
-        sum_parts(values_.get(), points_.n(), parts_.get(), stream);
+                points_,
+                centroids,
+                k,
+                metric,
+                {output.ids, measures_ ? values_.get() : nullptr, output.counts},
+                split_all_,
+                stream);
+        if (measures_) {
+            sum_parts(values_.get(), points_.n(), parts_.get(), stream);
+        }
     }
 
-    ObjectiveParts objective() const override { return {parts_.get(), false}; }
+    /// Above this share the two passes cost more than the second one alone; results are the same.
+    void told(const IterationStats& stats) override {
+        constexpr double kMostRedone = 0.6;
+        if (!split_all_) {
+            split_all_ = static_cast<double>(stats.redone) >
+                         kMostRedone * static_cast<double>(points_.n());
+        }
+    }
+
+    ObjectiveParts objective() const override { return {parts_.get(), !measures_, points_.mean()}; }
 
     bool replays() const override { return false; }
 
    private:
     DevicePoints points_;
+    const bool measures_; ///< every point's value, for the objective
     Buffer<double> values_, parts_;
+    bool split_all_ = false;
 };
 
 } // namespace
 
-std::unique_ptr<SessionPoints> exact_points(const Points& points, cudaStream_t stream) {
-    return std::make_unique<ExactPoints>(points, stream);
+std::unique_ptr<SessionPoints> exact_points(
+        const Points& points, Metric metric, bool weighted, cudaStream_t stream) {
+    return std::make_unique<ExactPoints>(points, metric, weighted, stream);
 }
 
 } // namespace faiss_flash::cuda

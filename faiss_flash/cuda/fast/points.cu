@@ -6,8 +6,6 @@
 #include <faiss_flash/cuda/session_points.h>
 #include <faiss_flash/cuda/update/reduce.h>
 
-#include <cub/block/block_reduce.cuh>
-
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -16,30 +14,6 @@
 namespace faiss_flash::cuda {
 
 namespace {
-
-constexpr int kThreads = 1024;
-
-/// parts [batch x parts_of(n)]: sums of |x|^2, a warp a row.
-template <class Element>
-__global__ void square_kernel(
-        const Element* rows, int64_t row_elements, int64_t n, int d, double* parts) {
-    using Reduce = cub::BlockReduce<double, kThreads>;
-    __shared__ typename Reduce::TempStorage storage;
-    const int64_t first = int64_t{blockIdx.x} * kPart;
-    const int64_t end = min(n, first + kPart);
-    double sum = 0;
-    for (int64_t i = first + threadIdx.x / 32; i < end; i += kThreads / 32) {
-        const Element* row = rows + (blockIdx.y * n + i) * row_elements;
-        for (int j = static_cast<int>(threadIdx.x) % 32; j < d; j += 32) {
-            const double x = static_cast<float>(row[j]);
-            sum += x * x;
-        }
-    }
-    sum = Reduce(storage).Sum(sum);
-    if (threadIdx.x == 0) {
-        parts[int64_t{blockIdx.y} * gridDim.x + blockIdx.x] = sum;
-    }
-}
 
 class FastPoints final : public SessionPoints {
    public:
@@ -65,10 +39,13 @@ class FastPoints final : public SessionPoints {
             const auto bytes = static_cast<size_t>(batch_ * parts_of(n_)) * sizeof(double);
             check(cudaMemsetAsync(squares_.get(), 0, bytes, stream), "clearing the squares");
         } else {
+            const auto sum = [&](const auto* rows) {
+                sum_squares(rows, row_elements_, batch_, n_, d_, nullptr, squares_.get(), stream);
+            };
             if (bf16_) {
-                sum_squares(static_cast<const __nv_bfloat16*>(data_), stream);
+                sum(static_cast<const __nv_bfloat16*>(data_));
             } else {
-                sum_squares(static_cast<const __half*>(data_), stream);
+                sum(static_cast<const __half*>(data_));
             }
         }
     }
@@ -98,7 +75,9 @@ class FastPoints final : public SessionPoints {
         cuda::assign(tensor, table_, {best_.get(), nullptr, output.ids}, stream);
     }
 
-    ObjectiveParts objective() const override { return {squares_.get(), true}; }
+    void told(const IterationStats& /*stats*/) override {}
+
+    ObjectiveParts objective() const override { return {squares_.get(), true, nullptr}; }
 
     bool replays() const override { return true; }
 
@@ -117,14 +96,6 @@ class FastPoints final : public SessionPoints {
             }
         }
         return reinterpret_cast<uintptr_t>(first) % 16 == 0 ? first : nullptr;
-    }
-
-    template <class Element>
-    void sum_squares(const Element* rows, cudaStream_t stream) {
-        const dim3 grid(static_cast<unsigned>(parts_of(n_)), static_cast<unsigned>(batch_));
-        square_kernel<<<grid, kThreads, 0, stream>>>(
-                rows, row_elements_, n_, static_cast<int>(d_), squares_.get());
-        check_launch("summing the squares");
     }
 
     const int64_t batch_, n_, d_;

@@ -13,8 +13,9 @@ struct TensorRows {
     int64_t columns;  ///< of a row
     int64_t rows;     ///< of a batch element
     int64_t batch;
-    int64_t row_bytes;   ///< from row to row; a multiple of 16
-    int64_t batch_bytes; ///< from batch element to the next; a multiple of 16
+    int64_t row_bytes;                  ///< from row to row; a multiple of 16
+    int64_t batch_bytes;                ///< from batch element to the next; a multiple of 16
+    const int32_t* row_count = nullptr; ///< on the device: rows in use, at most `rows`; null = all
 };
 
 /// Bytes that every row's start is a multiple of, at most 16.

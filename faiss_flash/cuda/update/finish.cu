@@ -44,9 +44,9 @@ __device__ void describe(
         stats[problem] = {
                 all.objective,
                 all.squares,
-                arrays.decided[problem],
+                arrays.counts[problem],
                 static_cast<int64_t>(all.empty)};
-        arrays.decided[problem] = 0;
+        arrays.counts[problem] = {};
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/cuda/exact/assign.h>
 
 #include <cuda_runtime_api.h>
 
@@ -12,9 +13,9 @@ namespace faiss_flash::cuda {
 /// What an iteration tells the host.
 struct ClusterStats {
     double objective;
-    double squares;  ///< sum of the sizes' squares
-    int64_t decided; ///< points that float64 decided
-    int64_t empty;   ///< clusters without weight that are not frozen
+    double squares; ///< sum of the sizes' squares
+    AssignCounts counts;
+    int64_t empty; ///< clusters without weight that are not frozen
 };
 
 /// Arrays of one iteration of `batch` problems, on the device.
@@ -25,8 +26,8 @@ struct IterationArrays {
     const double* weights;  ///< [batch x k]
     const double* parts;    ///< [batch x parts] that add up to the objective
     int64_t part_count;
-    const double* gains; ///< [batch x k] that are added to it, or null
-    int64_t* decided;    ///< [batch], read and cleared
+    const double* gains;  ///< [batch x k] that are added to it, or null
+    AssignCounts* counts; ///< [batch], read and cleared
 };
 
 /// next [batch x k x d]: the frozen rows of the centroids, the means after the rules for the

@@ -16,4 +16,17 @@ inline int64_t parts_of(int64_t n) {
 /// parts [parts_of(n)]: the sum of each part of values [n]; all on the device.
 void sum_parts(const double* values, int64_t n, double* parts, cudaStream_t stream);
 
+/// parts [batch x parts_of(n)]: sums of |row - mean|^2 of rows [batch x n x d], which are
+/// row_elements apart; mean [d] or null. float, __half or __nv_bfloat16.
+template <class Element>
+void sum_squares(
+        const Element* rows,
+        int64_t row_elements,
+        int64_t batch,
+        int64_t n,
+        int64_t d,
+        const float* mean,
+        double* parts,
+        cudaStream_t stream);
+
 } // namespace faiss_flash::cuda

@@ -179,6 +179,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
     for (int first = lane; first < layout.places - 1; first += 32 * kEach) {
         double sums[kEach];
         float centroids[kEach];
+        float means[kEach];
 #pragma unroll
         for (int i = 0; i < kEach; i++) {
             const int place = first + 32 * i;
@@ -188,6 +189,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
             centroids[i] = exists && arguments.output.gains
                                    ? arguments.gains.centroids[cluster * d + column]
                                    : 0.0f;
+            means[i] = exists && arguments.gains.mean ? arguments.gains.mean[column] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < kEach; i++) {
@@ -197,8 +199,13 @@ __global__ void mean_kernel(const MeanArguments arguments) {
                 arguments.output.means[cluster * d + column] =
                         static_cast<float>(sums[i] * inverse);
             }
-            const double c = centroids[i];
-            gain += l2 ? c * (static_cast<double>(size) * c - 2 * sums[i]) : c * sums[i];
+            if (l2) {
+                const double c = double{centroids[i]} - double{means[i]};
+                const double sum = sums[i] - static_cast<double>(size) * double{means[i]};
+                gain += c * (static_cast<double>(size) * c - 2 * sum);
+            } else {
+                gain += double{centroids[i]} * sums[i];
+            }
         }
     }
     for (int width = 16; width > 0; width /= 2) {

@@ -33,9 +33,10 @@ struct Arguments {
     float* second;      ///< [splits x batch x n]; null = not wanted
     int32_t* ids;       ///< [splits x batch x n]
     int32_t n, k, d;
-    int32_t tiles;           ///< centroid tiles
-    int32_t tiles_per_split; ///< that a block goes over
-    bool aligned;            ///< point rows and d are multiples of 16 bytes
+    int32_t tiles;            ///< centroid tiles
+    int32_t tiles_per_split;  ///< that a block goes over
+    bool aligned;             ///< point rows and d are multiples of 16 bytes
+    const int32_t* row_count; ///< points in use; null = n
 };
 
 constexpr int kTile = GenericTile::kPoints;
@@ -137,6 +138,9 @@ __global__ void __launch_bounds__(kThreads, GenericTile::kBlocks)
     const int first_column = warp % 2 * 64;
     const int batch = blockIdx.y;
     const int first_point = static_cast<int>(blockIdx.x) * kTile;
+    if (arguments.row_count && first_point >= *arguments.row_count) {
+        return;
+    }
     const int first_tile = static_cast<int>(blockIdx.z) * arguments.tiles_per_split;
     const int end_tile = min(first_tile + arguments.tiles_per_split, arguments.tiles);
 

@@ -29,6 +29,7 @@ void launch(
     arguments.tiles = static_cast<int32_t>(tiles);
     arguments.tiles_per_split = static_cast<int32_t>(tiles_per_split(tiles, plan.splits));
     arguments.aligned = can_map(points);
+    arguments.row_count = points.row_count;
 
     const auto kernel = points.bf16 ? assign_kernel<__nv_bfloat16> : assign_kernel<__half>;
     constexpr int kShared = static_cast<int>(sizeof(Shared));

@@ -25,7 +25,8 @@ struct Arguments {
     int32_t tiles;           ///< centroid tiles
     int32_t tiles_per_split; ///< centroid tiles that one piece of work goes over
     int32_t splits;
-    int32_t work; ///< batch * point_tiles * splits pieces
+    int32_t work;             ///< batch * point_tiles * splits pieces
+    const int32_t* row_count; ///< points in use of the only problem; null = n. Only assign_streamed
 };
 
 } // namespace faiss_flash::cuda::sm90

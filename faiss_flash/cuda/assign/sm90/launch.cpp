@@ -56,6 +56,7 @@ void launch(
     arguments.tiles_per_split = static_cast<int32_t>(tiles_per_split(tiles, plan.splits));
     arguments.splits = plan.splits;
     arguments.work = static_cast<int32_t>(point_tiles * points.batch * plan.splits);
+    arguments.row_count = points.row_count;
 
     check(cudaFuncSetAttribute(
                   variant->function,

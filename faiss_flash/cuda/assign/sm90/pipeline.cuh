@@ -30,6 +30,14 @@ struct Piece {
     }
 };
 
+/// Pieces of work there are: tiles of `points` points come one after the other.
+__device__ inline int work_of(const Arguments& arguments, int points) {
+    if (!arguments.row_count) {
+        return arguments.work;
+    }
+    return (*arguments.row_count + points - 1) / points * arguments.splits;
+}
+
 /// A ring's barriers: filled by one thread, emptied by every thread of `warpgroups`. One thread
 /// does it, before ptx::mbarrier_init_fence().
 template <int kStages>

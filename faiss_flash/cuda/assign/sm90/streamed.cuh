@@ -43,7 +43,8 @@ __device__ __forceinline__ void load_stages(
     ptx::prefetch_tensor_map(arguments.points);
     ptx::prefetch_tensor_map(arguments.centroids);
     RingPosition<Tile::kStages> c;
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    const int all_work = work_of(arguments, Tile::kPoints);
+    for (int work = blockIdx.x; work < all_work; work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
         const float* bias = arguments.bias + piece.batch * arguments.bias_batch;
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
@@ -96,7 +97,8 @@ __device__ __forceinline__ void consume_stages(
     constexpr int kLead = 1;
     constexpr int kLeadThreads = 128 * Tile::kConsumers;
     float acc[1][Tile::kCentroids / 2];
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    const int all_work = work_of(arguments, Tile::kPoints);
+    for (int work = blockIdx.x; work < all_work; work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
         rows.reset();
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {

@@ -1,0 +1,381 @@
+// Compiled without contraction: sums in float64 have the CPU backend's bits.
+//
+// Budget: M K d multiply-adds of float32 for M points.
+//
+// 1. A block takes 32 points and goes over tiles of 128 centroids, a matrix product in float32 of
+// the
+//    values that were rounded to 16 bits before. Its scores are off by at most
+//    (d + 16) 2^-23 (|x'| C + B), C and B of the longest centroid and the largest bias.
+// 2. The score of the second pass's best centroid less twice that is a bar: a centroid whose score
+//    reaches it is measured in float64. The best of these is the point's.
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/exact/decide.h>
+#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/exact/bounds.cuh>
+#include <faiss_flash/cuda/exact/scaling.cuh>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kLanes = 8; // of a sum
+constexpr int kGroups = kThreads / kLanes;
+constexpr int32_t kNoId = 0x7FFFFFFF;
+
+__device__ unsigned group_mask() {
+    return 0xFFu << (threadIdx.x % 32 / kLanes * kLanes);
+}
+
+/// The sum of a group's lanes, in the CPU backend's order.
+template <class Number>
+__device__ Number add_lanes(Number sum) {
+    sum += __shfl_xor_sync(group_mask(), sum, 4);
+    sum += __shfl_xor_sync(group_mask(), sum, 2);
+    return sum + __shfl_xor_sync(group_mask(), sum, 1);
+}
+
+/// Squared distance or product of two rows by the lanes of a group; all have the result.
+__device__ double measured(const float* x, const float* c, int64_t d, bool l2) {
+    double sum = 0;
+#pragma unroll 8
+    for (int64_t j = threadIdx.x % kLanes; j < d; j += kLanes) {
+        const double a = x[j];
+        const double b = c[j];
+        const double difference = a - b;
+        sum += l2 ? difference * difference : a * b;
+    }
+    return add_lanes(sum);
+}
+
+__device__ bool beats(double value, int32_t id, double other, int32_t other_id, bool l2) {
+    return l2 ? value < other || (value == other && id < other_id)
+              : value > other || (value == other && id < other_id);
+}
+
+constexpr int kRows = 32;       // points of a block
+constexpr int kCentroids = 128; // of a tile
+constexpr int kSlice = 16;      // columns
+constexpr int kPad = 4;         // a slice's columns start in different banks
+constexpr int kThreadRows = 4;
+constexpr int kWords = kCentroids / 32;
+
+struct DecideArguments {
+    const float* points;    // [n x d]
+    const float* centroids; // [k x d]
+    const float* scaled;    // [k x segment]
+    const float* bias;      // [k]
+    const CentroidBounds* bounds;
+    const float* mean;
+    const float* point_scale;
+    const float* mean_length;
+    int32_t k;
+    int d, segment;
+    bool l2;
+    const int32_t* open;
+    const int32_t* open_count;
+    Decisions decisions;
+    int32_t* ids;
+    int32_t split; ///< centroids of a block: a multiple of kCentroids
+};
+
+struct DecideShared {
+    float points[kSlice][kRows + kPad];
+    float centroids[kSlice][kCentroids + kPad];
+    uint32_t candidates[kRows][kWords];
+    float bars[kRows];
+    int32_t rows[kRows]; // numbers of the points
+    bool finite[kRows];
+};
+
+/// Column j of a point as the tensor cores have it, before it is rounded to 16 bits.
+__device__ float scaled_value(const DecideArguments& arguments, int64_t row, int j) {
+    return j < arguments.d ? (arguments.points[row * arguments.d + j] - arguments.mean[j]) *
+                                     *arguments.point_scale
+                           : 0.0f;
+}
+
+/// What a score of the point must reach to be looked at; by the lanes of a group.
+__device__ float bar_of(const DecideArguments& arguments, int32_t row) {
+    const int32_t guess = max(0, min(arguments.k - 1, arguments.ids[row]));
+    double square = 0;
+    double product = 0;
+    for (int j = static_cast<int>(threadIdx.x) % kLanes; j < arguments.d; j += kLanes) {
+        const double x = scaled_value(arguments, row, j);
+        square += x * x;
+        product += x * double{arguments.scaled[int64_t{guess} * arguments.segment + j]};
+    }
+    square = add_lanes(square);
+    product = add_lanes(product);
+    const CentroidBounds& bounds = *arguments.bounds;
+    const double length = sqrt(square) * (1 + 0x1p-20);
+    const Float64Error float64_error(
+            arguments.d,
+            arguments.l2,
+            *arguments.point_scale,
+            scale_of(bounds.largest),
+            *arguments.mean_length);
+    const double error = (arguments.d + 16) * 0x1p-23 * (length * bounds.length + bounds.bias) +
+                         float64_error(length, bounds.length) + kLeastError;
+    const double bar = product + double{arguments.bias[guess]} - 2.01 * error;
+    return static_cast<float>(bar - fabs(bar) * 0x1p-23);
+}
+
+/// Products of the block's points and a tile of centroids: thread (i, j) has points 4 i ... and
+/// centroids 4 j ..., 64 + 4 j .... The next slice is on its way while one is multiplied.
+__device__ void multiply_tile(
+        const DecideArguments& arguments,
+        DecideShared& shared,
+        int32_t first,
+        float (&sums)[kThreadRows][8]) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int64_t row = shared.rows[thread / 4];
+    const int column = thread % 4 * 4; // of the four that the thread brings of a point
+    const float* centroid =
+            arguments.scaled + int64_t{min(first + thread, arguments.k - 1)} * arguments.segment;
+    float x[4];
+    float4 c[kSlice / 4];
+    const auto load = [&](int slice) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            x[i] = scaled_value(arguments, row, slice + column + i);
+        }
+#pragma unroll
+        for (int i = 0; i < kSlice / 4; i++) {
+            const int at = slice + 4 * i;
+            c[i] = at < arguments.segment ? *reinterpret_cast<const float4*>(centroid + at)
+                                          : float4{};
+        }
+    };
+    load(0);
+    for (int slice = 0; slice < arguments.segment; slice += kSlice) {
+        __syncthreads(); // all have read the slice before
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            shared.points[column + i][thread / 4] = x[i];
+        }
+#pragma unroll
+        for (int i = 0; i < kSlice / 4; i++) {
+            shared.centroids[4 * i][thread] = c[i].x;
+            shared.centroids[4 * i + 1][thread] = c[i].y;
+            shared.centroids[4 * i + 2][thread] = c[i].z;
+            shared.centroids[4 * i + 3][thread] = c[i].w;
+        }
+        __syncthreads();
+        if (slice + kSlice < arguments.segment) {
+            load(slice + kSlice);
+        }
+#pragma unroll
+        for (int j = 0; j < kSlice; j++) {
+            float a[kThreadRows];
+            float b[8];
+            *reinterpret_cast<float4*>(a) =
+                    *reinterpret_cast<const float4*>(&shared.points[j][thread / 16 * 4]);
+            *reinterpret_cast<float4*>(b) =
+                    *reinterpret_cast<const float4*>(&shared.centroids[j][thread % 16 * 4]);
+            *reinterpret_cast<float4*>(b + 4) =
+                    *reinterpret_cast<const float4*>(&shared.centroids[j][64 + thread % 16 * 4]);
+#pragma unroll
+            for (int r = 0; r < kThreadRows; r++) {
+#pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    sums[r][i] = __fmaf_rn(a[r], b[i], sums[r][i]);
+                }
+            }
+        }
+    }
+}
+
+/// Marks the candidates among a thread's scores.
+__device__ void mark_candidates(
+        const DecideArguments& arguments,
+        DecideShared& shared,
+        int32_t first,
+        const float (&sums)[kThreadRows][8]) {
+    const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int place = 64 * half + thread % 16 * 4; // of the first of four centroids
+#pragma unroll
+        for (int r = 0; r < kThreadRows; r++) {
+            const float bar = shared.bars[thread / 16 * 4 + r];
+            uint32_t bits = 0;
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int32_t c = first + place + i;
+                // Written so that a NaN anywhere makes a candidate.
+                if (c < arguments.k && bar != INFINITY &&
+                    !(sums[r][4 * half + i] + arguments.bias[c] < bar)) {
+                    bits |= 1u << i;
+                }
+            }
+            if (bits != 0) {
+                atomicOr(&shared.candidates[thread / 16 * 4 + r][place / 32], bits << place % 32);
+            }
+        }
+    }
+}
+
+/// Several blocks may have candidates for one point.
+__device__ void keep_best(const DecideArguments& arguments, int32_t row, double value, int32_t id) {
+    int32_t* lock = arguments.decisions.locks + row;
+    while (atomicCAS(lock, 0, 1) != 0) {
+    }
+    __threadfence();
+    volatile double* best = arguments.decisions.values + row;
+    volatile int32_t* best_id = arguments.ids + row;
+    if (beats(value, id, *best, *best_id, arguments.l2)) {
+        *best = value;
+        *best_id = id;
+    }
+    __threadfence();
+    atomicExch(lock, 0);
+}
+
+/// Measures the candidates of a tile, each group those of its own points.
+__device__ void measure_candidates(
+        const DecideArguments& arguments, DecideShared& shared, int32_t first) {
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    for (int r = static_cast<int>(threadIdx.x) / kLanes; r < kRows; r += kGroups) {
+        for (int word = 0; word < kWords; word++) {
+            uint32_t bits = shared.candidates[r][word];
+            __syncwarp(group_mask());
+            if (lane == 0) {
+                shared.candidates[r][word] = 0;
+            }
+            for (; bits != 0; bits &= bits - 1) {
+                const int32_t c = first + 32 * word + __ffs(static_cast<int>(bits)) - 1;
+                const double value = measured(
+                        arguments.points + int64_t{shared.rows[r]} * arguments.d,
+                        arguments.centroids + int64_t{c} * arguments.d,
+                        arguments.d,
+                        arguments.l2);
+                if (lane == 0) {
+                    keep_best(arguments, shared.rows[r], value, c);
+                }
+            }
+        }
+    }
+}
+
+/// Blocks (i, s): points 32 i ..., the s-th part of the centroids.
+__global__ void __launch_bounds__(kThreads) decide_kernel(const DecideArguments arguments) {
+    __shared__ DecideShared shared;
+    const int thread = static_cast<int>(threadIdx.x);
+    const int group = thread / kLanes;
+    const int lane = thread % kLanes;
+    const int count = *arguments.open_count;
+    const int32_t begin = static_cast<int32_t>(blockIdx.y) * arguments.split;
+    const int32_t end = min(arguments.k, begin + arguments.split);
+    for (int at = static_cast<int>(blockIdx.x) * kRows; at < count;
+         at += static_cast<int>(gridDim.x) * kRows) {
+        if (thread < kRows) {
+            shared.rows[thread] = arguments.open[min(at + thread, count - 1)];
+            for (int word = 0; word < kWords; word++) {
+                shared.candidates[thread][word] = 0;
+            }
+        }
+        __syncthreads();
+        for (int r = group; r < kRows; r += kGroups) {
+            const int32_t row = shared.rows[r];
+            bool finite = true;
+            for (int j = lane; j < arguments.d; j += kLanes) {
+                finite = finite && isfinite(arguments.points[int64_t{row} * arguments.d + j]);
+            }
+            finite = __all_sync(group_mask(), finite);
+            const float bar = bar_of(arguments, row);
+            if (lane == 0) {
+                // Nothing reaches it: rows that are there for others, or have no centroid.
+                shared.bars[r] = finite && at + r < count ? bar : INFINITY;
+                shared.finite[r] = finite;
+            }
+        }
+        for (int32_t first = begin; first < end; first += kCentroids) {
+            float sums[kThreadRows][8] = {};
+            multiply_tile(arguments, shared, first, sums);
+            mark_candidates(arguments, shared, first, sums);
+            __syncthreads();
+            measure_candidates(arguments, shared, first);
+        }
+        __syncthreads();
+        if (thread < kRows && at + thread < count && !shared.finite[thread]) {
+            arguments.ids[shared.rows[thread]] = -1;
+        }
+        __syncthreads();
+    }
+}
+
+/// The value of every point's centroid, eight lanes a point.
+__global__ void value_kernel(
+        const float* points,
+        const float* centroids,
+        const int32_t* ids,
+        int64_t n,
+        int64_t d,
+        bool l2,
+        double* values) {
+    const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kLanes;
+    if (row >= n) {
+        return;
+    }
+    const int32_t id = ids[row];
+    const double value =
+            id >= 0 ? measured(points + row * d, centroids + int64_t{id} * d, d, l2) : nan("");
+    if (threadIdx.x % kLanes == 0) {
+        values[row] = value;
+    }
+}
+
+} // namespace
+
+void decide(
+        const DevicePoints& points,
+        const ScaledCentroids& centroids,
+        const OpenRows& open,
+        const Decisions& decisions,
+        int32_t* ids,
+        cudaStream_t stream) {
+    DecideArguments arguments{};
+    arguments.points = points.rows();
+    arguments.centroids = centroids.values;
+    arguments.scaled = centroids.scaled.get();
+    arguments.bias = centroids.bias;
+    arguments.bounds = centroids.bounds;
+    arguments.mean = points.mean();
+    arguments.point_scale = points.scale();
+    arguments.mean_length = points.mean_length();
+    arguments.k = static_cast<int32_t>(centroids.k);
+    arguments.d = static_cast<int>(points.d());
+    arguments.segment = static_cast<int>(centroids.segment);
+    arguments.l2 = centroids.metric == Metric::l2;
+    arguments.open = open.rows;
+    arguments.open_count = open.count;
+    arguments.decisions = decisions;
+    arguments.ids = ids;
+    // Few points are open as a rule: their centroids are shared out among blocks.
+    constexpr int64_t kTilesABlock = 4;
+    constexpr int64_t kMostSplits = 16;
+    const int64_t tiles = (centroids.k + kCentroids - 1) / kCentroids;
+    const int64_t splits = std::min(kMostSplits, (tiles + kTilesABlock - 1) / kTilesABlock);
+    arguments.split = static_cast<int32_t>((tiles + splits - 1) / splits * kCentroids);
+    const dim3 grid(
+            static_cast<unsigned>(4 * device_info().multiprocessors),
+            blocks_of(centroids.k, arguments.split));
+    decide_kernel<<<grid, kThreads, 0, stream>>>(arguments);
+    check_launch("deciding points in float64");
+}
+
+void measure(
+        const DevicePoints& points,
+        const float* centroids,
+        Metric metric,
+        const int32_t* ids,
+        double* values,
+        cudaStream_t stream) {
+    const int64_t n = points.n();
+    value_kernel<<<blocks_of(n * kLanes, kThreads), kThreads, 0, stream>>>(
+            points.rows(), centroids, ids, n, points.d(), metric == Metric::l2, values);
+    check_launch("values of an assignment");
+}
+
+} // namespace faiss_flash::cuda

@@ -144,6 +144,20 @@ TEST_F(OnDevice, BatchEqualsALoopAndRepeatsBitwise) {
     }
 }
 
+/// Few points and many centroids: blocks share the centroids out, in memory that graphs take.
+TEST_F(OnDevice, ManyCentroidsReplay) {
+    const HalfData data(1, 6007, 64);
+    const auto inputs = data.inputs(MemorySpace::device);
+    const auto fast = kmeans(inputs[0], 1500, options(Precision::fast, 12));
+    expect_same(kmeans(inputs[0], 1500, options(Precision::fast, 12)), fast);
+    const auto exact = kmeans(inputs[0], 1500, options(Precision::exact, 12));
+    ASSERT_EQ(fast.iterations.size(), exact.iterations.size());
+    for (size_t i = 0; i < fast.iterations.size(); i++) {
+        const double expected = exact.iterations[i].objective;
+        EXPECT_NEAR(fast.iterations[i].objective, expected, 1e-2 * expected) << i;
+    }
+}
+
 TEST_F(OnDevice, ProblemsOfABatchConvergeOnTheirOwn) {
     HalfData data(3, 2003, 8);
     // The second problem's points are four: it converges at once, with empty clusters.

@@ -64,8 +64,8 @@ const Backend& backend_for(const VectorView& points, const std::string& device) 
     }
     if (!known) {
         throw InvalidArgument(
-                argument + " is not one of auto, cuda, " + names_of(backends()) +
-                ", which can be used here");
+                argument + " is not one of auto, " + names_of(backends()) +
+                ", which can be used here (\"cuda\": the first of them that is a GPU)");
     }
     throw InvalidArgument(
             std::string("points.space=") +

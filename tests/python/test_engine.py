@@ -265,7 +265,7 @@ def test_device_and_precision():
     expected = faiss_flash.kmeans(x, 5)
     same = faiss_flash.kmeans(x, 5, device="cpu", precision="fast")
     assert np.array_equal(same.centroids, expected.centroids)
-    with pytest.raises(ValueError, match="device=cuda:99 is not one of auto, cuda, "):
+    with pytest.raises(ValueError, match="device=cuda:99 is not one of auto, "):
         faiss_flash.kmeans(x, 5, device="cuda:99")
     with pytest.raises(ValueError, match="precision='low'"):
         faiss_flash.kmeans(x, 5, precision="low")

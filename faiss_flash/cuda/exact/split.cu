@@ -20,9 +20,16 @@ constexpr int kTerms = 3;
 
 constexpr double kRounded = 1 + 0x1p-9; ///< |X| or |X + X'| to |x|, |C| to |c|
 
-/// What X' and what is left after it are to the residual of X, for most rows.
-constexpr double kSecondShare = 1 + 0x1p-8;
-constexpr double kRestShare = 0x1p-10;
+/// What most rows stay below: |X|, |X'|, and what is left after both. Rows are split in float32:
+/// half a unit of |x| is part of each.
+struct SplitReference {
+    double length, second, rest;
+
+    __device__ explicit SplitReference(const float* reference)
+        : length(reference[0]),
+          second(reference[1] * (1 + 0x1p-8) + reference[0] * 0x1p-24),
+          rest(reference[1] * 0x1p-10 + reference[0] * 0x1p-23) {}
+};
 
 struct Halves {
     __half first, second;
@@ -94,17 +101,17 @@ __global__ void split_centroids_kernel(
     second = warp_sum(second);
     if (lane == 0) {
         const double length = sqrt(square) * kRounded;
-        const double point = reference[0] * kRounded;
-        const double rest = reference[1] * kSecondShare;
-        const double small = point * sqrt(second) + rest * length;
+        const SplitReference most(reference);
+        const double point = most.length * kRounded;
+        const double small = point * sqrt(second) + most.second * length;
         const double steps = static_cast<double>(segment) / 16 + 1;
         // Scores are compared with each other only: a constant may go.
         const double moved = double{plain_bias[row]} - *middle;
         const double sums = kStepError * ((3 * steps + kEpilogueSteps) * (fabs(moved) + small) +
                                           (steps + kEpilogueSteps) * point * length) +
                             0x1p-23 * fabs(double{plain_bias[row]}); // is rounded itself
-        const double error = reference[1] * kRestShare * length + point * sqrt(residual) +
-                             rest * sqrt(second) + sums;
+        const double error =
+                most.rest * length + point * sqrt(residual) + most.second * sqrt(second) + sums;
         bias[row] = static_cast<float>(moved + error);
         errors[row] = round_up(error);
         atomic_max(largest, round_up(error));
@@ -169,11 +176,10 @@ __global__ void split_rows_kernel(
             const double length = sqrt(squares) * up + tiny;
             const double second_length = sqrt(seconds) * up + tiny;
             const double left = sqrt(residuals) * up + length * 0x1p-24 + tiny;
-            const double rest = reference[1];
+            const SplitReference most(reference);
             factors[i] = round_up(
-                    fmax(excess(length, reference[0]),
-                         fmax(excess(sqrt(second), rest * kSecondShare),
-                              excess(sqrt(residual), rest * kRestShare))));
+                    fmax(excess(length, most.length),
+                         fmax(excess(second_length, most.second), excess(left, most.rest))));
             const Float64Error float64_error(
                     d, l2, factor, scale_of(first_bounds->largest), *mean_length);
             extras[i] = round_up(2 * (float64_error(length, first_bounds->length) + kLeastError));

@@ -105,13 +105,7 @@ class AssignProblem {
           second_(static_cast<size_t>(batch * n), nullptr),
           ids_(static_cast<size_t>(batch * n), nullptr) {
         cuda::prepare_centroids(normal_floats(batch * k * d).get(), table_, nullptr);
-        rows_.data = points_.get();
-        rows_.bf16 = false;
-        rows_.columns = d;
-        rows_.rows = n;
-        rows_.batch = batch;
-        rows_.row_bytes = 2 * d;
-        rows_.batch_bytes = rows_.row_bytes * n;
+        rows_ = cuda::packed_rows(points_.get(), false, batch, n, d, d);
     }
     const cuda::TensorRows& rows() const { return rows_; }
     const cuda::CentroidTable& table() const { return table_; }

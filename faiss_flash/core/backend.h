@@ -91,7 +91,6 @@ void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centro
 
 /// Coordinates of a point that is not a number or not finite.
 struct NonFinite {
-    int64_t problem;
     int64_t row;
     int64_t column;
 };

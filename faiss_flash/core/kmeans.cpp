@@ -33,11 +33,7 @@ std::vector<float> to_floats(const VectorView& view, int64_t rows) {
     std::vector<float> floats(static_cast<size_t>(rows * view.d));
     const Points points(view);
     for (int64_t i = 0; i < rows; i++) {
-        float* out = floats.data() + i * view.d;
-        const float* row = points.read(i, 1, out).data;
-        if (row != out) {
-            std::copy_n(row, view.d, out);
-        }
+        points.copy_row(i, floats.data() + i * view.d);
     }
     return floats;
 }
@@ -100,8 +96,7 @@ std::vector<float> gather_weights(const VectorView& weights, const Points& point
     const Points rows(weights);
     std::vector<float> gathered(static_cast<size_t>(points.n()));
     for (int64_t i = 0; i < points.n(); i++) {
-        float scratch;
-        gathered[static_cast<size_t>(i)] = *rows.read(points.source_row(i), 1, &scratch).data;
+        rows.copy_row(points.source_row(i), gathered.data() + i);
     }
     return gathered;
 }

@@ -1,5 +1,6 @@
 #include <faiss_flash/core/points.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -125,6 +126,13 @@ RowBlock Points::read(int64_t first, int64_t count, float* scratch) const {
         }
     }
     return {scratch, d()};
+}
+
+void Points::copy_row(int64_t i, float* out) const {
+    const float* row = read(i, 1, out).data;
+    if (row != out) {
+        std::copy_n(row, view_.d, out);
+    }
 }
 
 void Points::decode(int64_t first, int64_t count, float* out) const {

@@ -44,6 +44,9 @@ class Points {
     /// Rows first .. first + count - 1; `scratch` [count x d] is used where they must be converted.
     RowBlock read(int64_t first, int64_t count, float* scratch) const;
 
+    /// Row i as float32 [d].
+    void copy_row(int64_t i, float* out) const;
+
     /// Asks for row i to be brought into the cache.
     void prefetch(int64_t i) const {
         constexpr int64_t kLine = 64;

@@ -141,13 +141,8 @@ void Backend::read_rows(
         float* out,
         int64_t stride) const {
     for (const Problem& problem : problems) {
-        const int64_t d = problem.points.d();
         for (int64_t i = 0; i < count; i++) {
-            float* to = out + i * d;
-            const float* row = problem.points.read(rows[i], 1, to).data;
-            if (row != to) {
-                std::copy_n(row, d, to);
-            }
+            problem.points.copy_row(rows[i], out + i * problem.points.d());
         }
         out += stride;
     }

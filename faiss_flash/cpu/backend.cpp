@@ -98,15 +98,15 @@ class CpuBackend final : public Backend {
     bool reads(const VectorView& rows) const override { return rows.space != MemorySpace::device; }
 
     std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const override {
-        for (size_t b = 0; b < problems.size(); b++) {
-            if (const auto found = find_non_finite(problems[b], static_cast<int64_t>(b))) {
+        for (const Points& points : problems) {
+            if (const auto found = find_non_finite(points)) {
                 return found;
             }
         }
         return std::nullopt;
     }
 
-    static std::optional<NonFinite> find_non_finite(const Points& points, int64_t problem) {
+    static std::optional<NonFinite> find_non_finite(const Points& points) {
         constexpr int64_t kBlock = 1024;
         const int64_t d = points.d();
         std::optional<NonFinite> found;
@@ -125,7 +125,7 @@ class CpuBackend final : public Backend {
                             row, row + d, [](float value) { return std::isfinite(value); });
 #pragma omp critical(faiss_flash_find_non_finite)
                     if (!found || first + i < found->row) {
-                        found = NonFinite{problem, first + i, bad - row};
+                        found = NonFinite{first + i, bad - row};
                     }
                     return;
                 }

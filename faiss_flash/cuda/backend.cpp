@@ -24,9 +24,10 @@ constexpr int64_t kMostColumns = 32768; // products of pairs of f16 have three t
 
 /// Bytes of exact iterations of n points and k centroids, beyond the points themselves.
 int64_t workspace_bytes(int64_t n, int64_t d, int64_t k) {
-    constexpr int64_t kAPoint = 80;                // scores, ids, values, the update's lists
-    constexpr int64_t kACentroidColumn = 48;       // tables, sums of two limbs, means
-    const int64_t split = (d + 7) / 8 * 8 * 3 / 2; // rows of the second pass, for a quarter of all
+    constexpr int64_t kAPoint = 80;          // scores, ids, values, the update's lists
+    constexpr int64_t kACentroidColumn = 48; // tables, sums of two limbs, means
+    const int64_t split =
+            padded_columns(d) * 3 / 2; // rows of the second pass, for a quarter of all
     return n * (kAPoint + split) + (k + 256) * (d + 16) * kACentroidColumn + (int64_t{64} << 20);
 }
 

@@ -9,7 +9,6 @@
 #include <cuda_fp16.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -125,11 +124,7 @@ void upload(const Points& points, int64_t first, int64_t n, cudaStream_t stream,
         float* buffer = staging.next();
 #pragma omp parallel for
         for (int64_t i = 0; i < count; i++) {
-            float* to = buffer + i * d;
-            const float* row = points.read(first + done + i, 1, to).data;
-            if (row != to) {
-                std::memcpy(to, row, static_cast<size_t>(d) * sizeof(float));
-            }
+            points.copy_row(first + done + i, buffer + i * d);
         }
         copy(floats.get(), buffer, count * d, cudaMemcpyHostToDevice, stream);
         staging.in_use(stream);
@@ -209,7 +204,7 @@ std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems, cu
         if (found[b] != kNone) {
             const auto at = static_cast<int64_t>(found[b]);
             const int64_t d = problems[b].d();
-            return NonFinite{static_cast<int64_t>(b), at / d, at % d};
+            return NonFinite{at / d, at % d};
         }
     }
     return std::nullopt;

@@ -38,7 +38,7 @@ class SessionPoints {
             const Assignment& output,
             cudaStream_t stream) = 0;
     /// Of the last iteration that the host has seen: what to expect of the next ones.
-    virtual void told(const IterationStats& stats) = 0;
+    virtual void told(const IterationStats& /*stats*/) {}
     /// Of the last assignment.
     virtual ObjectiveParts objective() const = 0;
     /// True where an iteration is short enough to be worth replaying as a graph.

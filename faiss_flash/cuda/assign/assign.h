@@ -19,9 +19,16 @@ namespace faiss_flash::cuda {
 /// more for d <= 32.
 struct CentroidTable {
     CentroidTable() = default;
-    /// Room for a table. Throws InvalidArgument for sizes out of range.
+    /// Room for a table; folds: with folded biases where d allows. Throws InvalidArgument for sizes
+    /// out of range.
     CentroidTable(
-            int64_t batch, int64_t k, int64_t d, bool bf16, Metric metric, cudaStream_t stream);
+            int64_t batch,
+            int64_t k,
+            int64_t d,
+            bool bf16,
+            Metric metric,
+            cudaStream_t stream,
+            bool folds = true);
 
     int64_t batch = 0;
     int64_t k = 0;

@@ -181,19 +181,25 @@ void prepare(
 } // namespace
 
 CentroidTable::CentroidTable(
-        int64_t batch, int64_t k, int64_t d, bool bf16, Metric metric, cudaStream_t stream)
+        int64_t batch,
+        int64_t k,
+        int64_t d,
+        bool bf16,
+        Metric metric,
+        cudaStream_t stream,
+        bool folds)
     : batch(batch), k(k), d(d), bf16(bf16), metric(metric) {
     constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
     constexpr int64_t kMaxGridRows = 65535;
     require_range("batch", batch, 1, kMaxGridRows);
     require_range("k", k, 1, kMaxInt - kLargestTile);
     require_range("d", d, 1, int64_t{1} << 24);
-    row_elements = (d + 7) / 8 * 8;
+    row_elements = padded_columns(d);
     padded_k = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
     const auto padded = static_cast<size_t>(batch * padded_k);
     rows = Buffer<uint16_t>(static_cast<size_t>(batch * k * row_elements), stream);
     bias = Buffer<float>(padded, stream);
-    if (d <= kMostFoldedColumns) {
+    if (folds && d <= kMostFoldedColumns) {
         const size_t tiles = padded / kFoldedRows;
         folded = Buffer<uint8_t>(
                 tiles * static_cast<size_t>(folded_tile_bytes(folded_steps_of(d))), stream);
@@ -210,11 +216,6 @@ void prepare_centred(
         const Centring& centring,
         CentroidTable& table,
         cudaStream_t stream) {
-    if (table.metric == Metric::inner_product) {
-        // Biases of either sign: no distances of one sign to fold.
-        table.folded = {};
-        table.reach = {};
-    }
     check(cudaMemsetAsync(centring.bounds, 0, sizeof(CentroidBounds), stream), "clearing bounds");
     constexpr int kThreads = 256;
     const int64_t count = table.k * table.d;

@@ -3,9 +3,9 @@
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/exact/split.h>
 #include <faiss_flash/cuda/runtime/check.h>
-
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/scaling.cuh>
+
 #include <new>
 
 namespace faiss_flash::cuda {
@@ -109,7 +109,8 @@ void assign_exact(
     centring.bounds = bounds.get();
     centring.bias = bias.get();
     centring.errors = errors.get();
-    CentroidTable table(1, k, d, false, metric, stream);
+    // Centred biases of products are of either sign: no distances of one sign to fold.
+    CentroidTable table(1, k, d, false, metric, stream, metric == Metric::l2);
     prepare_centred(centroids, centring, table, stream);
 
     const auto count = static_cast<size_t>(n);

@@ -2,9 +2,8 @@
 //
 // Budget: M K d multiply-adds of float32 for M points.
 //
-// 1. A block takes 32 points and goes over tiles of 128 centroids, a matrix product in float32 of
-// the
-//    values that were rounded to 16 bits before. Its scores are off by at most
+// 1. A block takes 32 points and goes over tiles of 128 centroids, a matrix product in float32
+//    of the values that were rounded to 16 bits before. Its scores are off by at most
 //    (d + 16) 2^-23 (|x'| C + B), C and B of the longest centroid and the largest bias.
 // 2. The score of the second pass's best centroid less twice that is a bar: a centroid whose score
 //    reaches it is measured in float64. The best of these is the point's.

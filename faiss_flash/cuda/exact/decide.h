@@ -37,7 +37,7 @@ struct ScaledCentroids {
           padded_bias(padded_bias_in),
           bounds(bounds_in),
           k(k_in),
-          segment((d_in + 7) / 8 * 8),
+          segment(padded_columns(d_in)),
           metric(metric_in),
           scaled(static_cast<size_t>(k * segment), stream) {}
 

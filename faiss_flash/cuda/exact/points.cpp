@@ -3,19 +3,11 @@
 namespace faiss_flash::cuda {
 
 int64_t DevicePoints::bytes(int64_t n, int64_t d) {
-    return n * (4 * d + 2 * ((d + 7) / 8 * 8) + 8);
+    return n * (4 * d + 2 * padded_columns(d) + 8);
 }
 
 TensorRows DevicePoints::tensor() const {
-    TensorRows tensor;
-    tensor.data = halves_.get();
-    tensor.bf16 = false;
-    tensor.columns = d_;
-    tensor.rows = n_;
-    tensor.batch = 1;
-    tensor.row_bytes = 2 * row_elements_;
-    tensor.batch_bytes = tensor.row_bytes * n_;
-    return tensor;
+    return packed_rows(halves_.get(), false, 1, n_, d_, row_elements_);
 }
 
 } // namespace faiss_flash::cuda

@@ -130,7 +130,7 @@ __global__ void reference_kernel(
 DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaStream_t stream)
     : n_(n),
       d_(points.d()),
-      row_elements_((d_ + 7) / 8 * 8),
+      row_elements_(padded_columns(d_)),
       rows_(static_cast<size_t>(n * d_), stream),
       halves_(static_cast<size_t>(n * row_elements_), stream),
       mean_(static_cast<size_t>(d_), stream),

@@ -1,6 +1,5 @@
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/exact/points.h>
-#include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/session_points.h>
 #include <faiss_flash/cuda/update/reduce.h>
 
@@ -17,12 +16,7 @@ class ExactPoints final : public SessionPoints {
           parts_(static_cast<size_t>(parts_of(points.n())), stream) {
         const int64_t n = points.n();
         const int64_t d = points.d();
-        if (metric == Metric::l2) {
-            sum_squares(points_.rows(), d, 1, n, d, points_.mean(), parts_.get(), stream);
-        } else {
-            const auto bytes = static_cast<size_t>(parts_of(n)) * sizeof(double);
-            check(cudaMemsetAsync(parts_.get(), 0, bytes, stream), "clearing the squares");
-        }
+        sum_squares(metric, points_.rows(), d, 1, n, d, points_.mean(), parts_.get(), stream);
     }
 
     UpdateRows rows() const override {

@@ -236,7 +236,7 @@ void assign_split(
     const int64_t d = points.d();
     const int64_t k = centroids.k;
     const int64_t segment = centroids.segment;
-    CentroidTable table(1, k, kTerms * segment, false, centroids.metric, stream);
+    CentroidTable table(1, k, kTerms * segment, false, centroids.metric, stream, false);
     check(cudaMemcpyAsync(
                   table.bias.get(),
                   centroids.padded_bias,
@@ -280,13 +280,8 @@ void assign_split(
     const Buffer<float> second(count, stream);
     const Buffer<int32_t> split_ids(count, stream);
     const Buffer<int32_t> chunk_count(1, stream);
-    TensorRows rows{};
-    rows.data = halves.get();
-    rows.columns = kTerms * segment;
-    rows.rows = capacity;
-    rows.batch = 1;
-    rows.row_bytes = 2 * rows.columns;
-    rows.batch_bytes = rows.row_bytes * capacity;
+    const int64_t columns = kTerms * segment;
+    TensorRows rows = packed_rows(halves.get(), false, 1, capacity, columns, columns);
     rows.row_count = chunk_count.get();
     AssignPlan plan;
     plan.kernel = device_info().runs_sm90a() ? AssignKernel::streamed : AssignKernel::generic;

@@ -2,7 +2,6 @@
 // centroids add to it is the update's gains.
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/rows.h>
-#include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/session_points.h>
 #include <faiss_flash/cuda/update/reduce.h>
 
@@ -22,7 +21,7 @@ class FastPoints final : public SessionPoints {
           n_(problems.front().points.n()),
           d_(problems.front().points.d()),
           bf16_(problems.front().points.view().dtype == DType::bf16),
-          row_elements_((d_ + 7) / 8 * 8),
+          row_elements_(padded_columns(d_)),
           best_(static_cast<size_t>(batch_ * n_), stream),
           squares_(static_cast<size_t>(batch_ * parts_of(n_)), stream) {
         data_ = in_place(problems);
@@ -35,18 +34,14 @@ class FastPoints final : public SessionPoints {
                 load_halves(points, 0, n_, bf16_, to, row_elements_, stream);
             }
         }
-        if (metric == Metric::inner_product) {
-            const auto bytes = static_cast<size_t>(batch_ * parts_of(n_)) * sizeof(double);
-            check(cudaMemsetAsync(squares_.get(), 0, bytes, stream), "clearing the squares");
+        const auto sum = [&](const auto* rows) {
+            sum_squares(
+                    metric, rows, row_elements_, batch_, n_, d_, nullptr, squares_.get(), stream);
+        };
+        if (bf16_) {
+            sum(static_cast<const __nv_bfloat16*>(data_));
         } else {
-            const auto sum = [&](const auto* rows) {
-                sum_squares(rows, row_elements_, batch_, n_, d_, nullptr, squares_.get(), stream);
-            };
-            if (bf16_) {
-                sum(static_cast<const __nv_bfloat16*>(data_));
-            } else {
-                sum(static_cast<const __half*>(data_));
-            }
+            sum(static_cast<const __half*>(data_));
         }
     }
 
@@ -64,18 +59,9 @@ class FastPoints final : public SessionPoints {
             table_ = CentroidTable(batch_, k, d_, bf16_, metric, stream);
         }
         prepare_centroids(centroids, table_, stream);
-        TensorRows tensor{};
-        tensor.data = data_;
-        tensor.bf16 = bf16_;
-        tensor.columns = d_;
-        tensor.rows = n_;
-        tensor.batch = batch_;
-        tensor.row_bytes = 2 * row_elements_;
-        tensor.batch_bytes = tensor.row_bytes * n_;
-        cuda::assign(tensor, table_, {best_.get(), nullptr, output.ids}, stream);
+        const TensorRows rows = packed_rows(data_, bf16_, batch_, n_, d_, row_elements_);
+        cuda::assign(rows, table_, {best_.get(), nullptr, output.ids}, stream);
     }
-
-    void told(const IterationStats& /*stats*/) override {}
 
     ObjectiveParts objective() const override { return {squares_.get(), true, nullptr}; }
 

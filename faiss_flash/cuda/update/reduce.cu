@@ -61,6 +61,7 @@ __global__ void __launch_bounds__(kRowThreads) square_kernel(
 
 template <class Element>
 void sum_squares(
+        Metric metric,
         const Element* rows,
         int64_t row_elements,
         int64_t batch,
@@ -69,6 +70,11 @@ void sum_squares(
         const float* mean,
         double* parts,
         cudaStream_t stream) {
+    if (metric == Metric::inner_product) {
+        const auto bytes = static_cast<size_t>(batch * parts_of(n)) * sizeof(double);
+        check(cudaMemsetAsync(parts, 0, bytes, stream), "clearing the squares");
+        return;
+    }
     const dim3 grid(static_cast<unsigned>(parts_of(n)), static_cast<unsigned>(batch));
     square_kernel<<<grid, kRowThreads, 0, stream>>>(
             rows, row_elements, n, static_cast<int>(d), mean, parts);
@@ -77,6 +83,7 @@ void sum_squares(
 
 #define FAISS_FLASH_SUM_SQUARES(Element) \
     template void sum_squares(           \
+            Metric,                      \
             const Element*,              \
             int64_t,                     \
             int64_t,                     \

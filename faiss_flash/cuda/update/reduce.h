@@ -1,6 +1,8 @@
 /// Sums of arrays in a fixed order: the same bits every time.
 #pragma once
 
+#include <faiss_flash/kmeans.h>
+
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -16,10 +18,12 @@ inline int64_t parts_of(int64_t n) {
 /// parts [parts_of(n)]: the sum of each part of values [n]; all on the device.
 void sum_parts(const double* values, int64_t n, double* parts, cudaStream_t stream);
 
-/// parts [batch x parts_of(n)]: sums of |row - mean|^2 of rows [batch x n x d], which are
-/// row_elements apart; mean [d] or null. float, __half or __nv_bfloat16.
+/// What points add to an objective whatever their centroids: parts [batch x parts_of(n)] of the
+/// sums of |row - mean|^2 (l2), or zeros, of rows [batch x n x d], which are row_elements apart;
+/// mean [d] or null. float, __half or __nv_bfloat16.
 template <class Element>
 void sum_squares(
+        Metric metric,
         const Element* rows,
         int64_t row_elements,
         int64_t batch,

@@ -1,11 +1,11 @@
 // Budget: the clusters twice, 8 bytes an entry out.
 //
 // A counting sort that need not be stable, in three kernels: count the clusters' entries, scan the
-// counts, hand out places. Small problems take one block and one kernel. Where a block's points
-// fill the clusters, it counts in shared memory, claims a range of each cluster, and puts its
-// points in order before they are written, so that neighbours go to neighbouring places; else every
-// point counts and claims for itself. (CUB's radix sort takes two passes over keys and values from
-// 9 bits on: three times as long for 8M points and 1024 clusters.)
+// counts, hand out places. Small problems take one block and one kernel. Where the clusters' counts
+// fit in shared memory, a block counts its entries there, claims a range of each cluster, and puts
+// its entries in order before they are written, so that neighbours go to neighbouring places; else
+// every entry counts and claims for itself. (CUB's radix sort takes two passes over keys and values
+// from 9 bits on: three times as long for 8M points and 1024 clusters.)
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/sort.h>
@@ -35,7 +35,7 @@ bool fits_shared(int64_t k, int bits) {
 }
 
 /// Exclusive sums of counts [k] in shared memory, in place.
-__device__ void scan_shared(int32_t* counts, int32_t k, int32_t base) {
+__device__ void scan_shared(int32_t* counts, int32_t k) {
     using Scan = cub::BlockScan<int32_t, kThreads, cub::BLOCK_SCAN_WARP_SCANS>;
     __shared__ typename Scan::TempStorage storage;
     // A thread's own stretch, of odd length: no two lanes of a warp in one bank.
@@ -47,7 +47,6 @@ __device__ void scan_shared(int32_t* counts, int32_t k, int32_t base) {
         before += counts[c];
     }
     Scan(storage).ExclusiveSum(before, before);
-    before += base;
     for (int32_t c = first; c < end; c++) {
         const int32_t count = counts[c];
         counts[c] = before;
@@ -75,8 +74,19 @@ struct ChunkIds {
             pairs[i / 2] = static_cast<uint32_t>(high << 16 | low);
         }
     }
-    __device__ int32_t operator[](int i) const {
-        return static_cast<int32_t>(i % 2 == 0 ? pairs[i / 2] & 0xFFFF : pairs[i / 2] >> 16);
+    /// body(id, index in the chunk) for each of the `count` that the thread holds.
+    template <class Body>
+    __device__ void for_each(int32_t count, const Body& body) const {
+#pragma unroll
+        for (int i = 0; i < kEach; i++) {
+            if (i * kThreads >= count) {
+                break;
+            }
+            if (index(i) < count) {
+                const uint32_t id = i % 2 == 0 ? pairs[i / 2] & 0xFFFF : pairs[i / 2] >> 16;
+                body(static_cast<int32_t>(id), index(i));
+            }
+        }
     }
 };
 
@@ -88,15 +98,7 @@ __device__ void count_shared(
         counts[c] = 0;
     }
     __syncthreads();
-#pragma unroll
-    for (int i = 0; i < ids.kEach; i++) {
-        if (i * kThreads >= count) {
-            break;
-        }
-        if (ids.index(i) < count) {
-            atomicAdd(counts + ids[i], 1);
-        }
-    }
+    ids.for_each(count, [&](int32_t id, int /*index*/) { atomicAdd(counts + id, 1); });
     __syncthreads();
 }
 
@@ -109,18 +111,11 @@ __global__ void __launch_bounds__(kThreads)
     ChunkIds<kChunkBits> mine;
     mine.load(entries, 0, entries.count);
     count_shared(mine, entries.count, all_entries.k, places);
-    scan_shared(places, all_entries.k, 0);
+    scan_shared(places, all_entries.k);
     order += int64_t{problem} * all_entries.n;
-#pragma unroll
-    for (int i = 0; i < mine.kEach; i++) {
-        if (i * kThreads >= entries.count) {
-            break;
-        }
-        if (mine.index(i) < entries.count) {
-            order[atomicAdd(places + mine[i], 1)] =
-                    make_int2(entries.point(mine.index(i)), mine[i]);
-        }
-    }
+    mine.for_each(entries.count, [&](int32_t id, int index) {
+        order[atomicAdd(places + id, 1)] = make_int2(entries.point(index), id);
+    });
 }
 
 /// counts [batch x k] += those of a chunk.
@@ -202,20 +197,14 @@ __global__ void __launch_bounds__(kThreads, kBits == kChunkBits ? 2 : 1)
         shift[c] = next[c] > 0 ? atomicAdd(places + c, next[c]) : 0;
     }
     __syncthreads();
-    scan_shared(next, k, 0);
+    scan_shared(next, k);
     for (auto c = static_cast<int32_t>(threadIdx.x); c < k; c += kThreads) {
         shift[c] -= next[c];
     }
     __syncthreads();
-#pragma unroll
-    for (int i = 0; i < mine.kEach; i++) {
-        if (i * kThreads >= count) {
-            break;
-        }
-        if (mine.index(i) < count) {
-            sorted[atomicAdd(next + mine[i], 1)] = mine[i] << kBits | mine.index(i);
-        }
-    }
+    mine.for_each(count, [&](int32_t id, int index) {
+        sorted[atomicAdd(next + id, 1)] = id << kBits | index;
+    });
     __syncthreads();
 #pragma unroll 8
     for (auto i = static_cast<int32_t>(threadIdx.x); i < count; i += kThreads) {

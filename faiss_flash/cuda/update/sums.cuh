@@ -7,8 +7,7 @@
 /// an upper piece of 22 bits and a lower one of F - 22 by adding 1.5 2^23, which leaves the rounded
 /// integer in the mantissa. All of it is exact. Values with bits below the first limb (next to
 /// never any) are told by their magnitude; these bits go to the other limbs at once, in float64.
-/// 1. A block takes a chunk of the order, a
-/// group of lanes a run of it: 16 bytes of a row a lane.
+/// 1. A block takes a chunk of the order, a group of lanes a run of it: 16 bytes of a row a lane.
 /// 2. Pieces add up in 32-bit registers; where the cluster changes, they go to its sums by integer
 ///    additions, which come to the same in any order. Entries taken away have their signs turned.
 #pragma once

@@ -26,8 +26,7 @@ constexpr int kThreads = 128;
 constexpr int kChunk = 128;    // points of a block of the general kernel
 constexpr int kUpperBits = 22; // what float32 rounds to an integer by an addition
 constexpr int kMostRun = 64;   // points of a group of lanes: pieces add up in 32 bits
-
-constexpr int kSingles = 4; // columns of a lane where rows are not read in vectors
+constexpr int kSingles = 4;    // columns of a lane where rows are not read in vectors
 
 /// Largest and smallest non-zero |weight x| of each column; columns d: of the weights themselves.
 template <class Element>

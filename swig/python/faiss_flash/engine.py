@@ -216,22 +216,29 @@ def _make_options(metric, options):
 
 def _run(problems, k, settings, callback):
     inputs = swig_engine.KMeansInputVector([problem.input for problem in problems])
-    results = swig_engine.run_batch_kmeans(inputs, _count("k", k), settings, callback)
+
+    def with_dict(stats, seconds_left):
+        return callback(_stats_to_python(stats), seconds_left)
+
+    results = swig_engine.run_batch_kmeans(
+        inputs, _count("k", k), settings, with_dict if callback else None
+    )
     return [
         _to_python(result, len(problem.rows), settings.return_assignment)
         for result, problem in zip(results, problems)
     ]
 
 
+def _stats_to_python(stats):
+    # The engine says `objective`, FAISS says `obj`.
+    attributes = ("objective",) + STAT_FIELDS[1:]
+    return {name: getattr(stats, attribute) for name, attribute in zip(STAT_FIELDS, attributes)}
+
+
 def _to_python(result, n, assigned):
     centroids = np.empty((result.k, result.d), dtype=np.float32)
     result.copy_centroids(centroids.ctypes.data)
-    # The engine says `objective`, FAISS says `obj`.
-    attributes = ("objective",) + STAT_FIELDS[1:]
-    stats = [
-        {name: getattr(one, attribute) for name, attribute in zip(STAT_FIELDS, attributes)}
-        for one in result.iterations
-    ]
+    stats = [_stats_to_python(one) for one in result.iterations]
     if not assigned:
         return KMeansResult(centroids, stats)
     ids = np.empty(n, dtype=np.int64)

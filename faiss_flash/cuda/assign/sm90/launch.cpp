@@ -26,14 +26,13 @@ void launch(
     if (!variant || !can_map(points) || !device.runs_sm90a()) {
         throw InvalidArgument("plan: the Hopper kernel cannot take these points on this device");
     }
-    TensorRows centroids;
-    centroids.data = table.rows.get();
-    centroids.bf16 = table.bf16;
-    centroids.columns = table.row_elements;
-    centroids.rows = table.k;
-    centroids.batch = table.batch;
-    centroids.row_bytes = 2 * table.row_elements;
-    centroids.batch_bytes = table.k * centroids.row_bytes;
+    const TensorRows centroids = packed_rows(
+            table.rows.get(),
+            table.bf16,
+            table.batch,
+            table.k,
+            table.row_elements,
+            table.row_elements);
 
     Arguments arguments;
     arguments.points = make_tensor_map(points, variant->point_box, variant->slice_columns);

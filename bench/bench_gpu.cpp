@@ -290,6 +290,9 @@ constexpr Shape kExactIterationShapes[] = {
         {1, 8 << 20, 1024, 128},
         {1, 1 << 20, 8192, 128},
         {1, 5000000, 20000, 128},
+        {32, 65536, 256, 4}, // product quantizers of d = 128
+        {16, 65536, 256, 8},
+        {8, 65536, 256, 16},
 };
 
 std::string name_of(const Shape& shape) {

@@ -8,7 +8,7 @@ packages=(
     g++ cmake ninja-build ccache swig
     libfaiss-dev libopenblas-openmp-dev libgtest-dev libbenchmark-dev libcli11-dev
     python3-dev python3-venv python3-faiss python3-numpy python3-pytest python3-matplotlib
-    python3-tqdm clang-format clang-tidy
+    python3-h5py python3-tqdm python3-yaml clang-format clang-tidy
 )
 installed=$(dpkg-query -W -f '${Status}\n' "${packages[@]}" 2>/dev/null |
     grep -c "install ok installed" || true)

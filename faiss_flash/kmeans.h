@@ -146,6 +146,25 @@ kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& options = {});
 FAISS_FLASH_API std::vector<KMeansResult> batch_kmeans(
         const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options = {});
 
+/// What a run is expected to take.
+struct Estimate {
+    std::string device;       ///< where it would run
+    int64_t host_bytes = 0;   ///< of the host's memory, beside the points and the result
+    int64_t device_bytes = 0; ///< of a GPU's memory, with its copy of the points; 0 on the CPU
+    double seconds = 0;       ///< with all of niter iterations in each of nredo restarts
+};
+
+/// What kmeans() of n host points of d coordinates, or batch_kmeans() of `batch` such problems,
+/// would take; nothing runs but, on the CPU, a thousandth of a second of work that shows its speed.
+/// Seconds are within a factor of two as a rule.
+FAISS_FLASH_API Estimate estimate(
+        int64_t n,
+        int64_t d,
+        int64_t k,
+        const KMeansOptions& options = {},
+        DType dtype = DType::f32,
+        int64_t batch = 1);
+
 /// For each of the n points its best centroid: the float64 argmin of the squared distance (l2) or
 /// argmax of the product, ties to the lowest id.
 /// ids [n] and distances [n] are written; distances (may be null) are float64 values rounded once.

@@ -1,4 +1,7 @@
-/// Training of any FAISS index with its coarse k-means on the engine.
+/// Training and filling of any FAISS index with its k-means and assignments on the engine.
+///
+/// In all of these, `device` is where the engine runs: see KMeansOptions::device. Errors are
+/// faiss::FaissException naming the argument.
 #pragma once
 
 #include <faiss/Index.h>
@@ -8,12 +11,30 @@
 
 namespace faiss_flash {
 
-/// Does what index.train(n, x) does, with the k-means of the coarse quantizer of an IndexIVF run by
-/// faiss_flash::Clustering. The IVF is found through IndexPreTransform, IndexIDMap and IndexRefine;
-/// what has no coarse quantizer is trained by FAISS itself. The result is an ordinary index.
-/// A training that fails leaves the quantizer as it was.
+/// Does what index.train(n, x) does, with the k-means of coarse quantizers, product quantizers and
+/// OPQ on the engine, behind IndexPreTransform, IndexIDMap and IndexRefine too. What has no
+/// k-means, or one that cannot be redirected (plugin/README.md), is trained by FAISS itself. The
+/// result is an ordinary index. A training that fails leaves flat quantizers and codebooks as they
+/// were.
 /// @param x       [n x index.d], finite
-/// @param device  where the engine runs: see KMeansOptions::device
 void train(faiss::Index& index, int64_t n, const float* x, const std::string& device = "auto");
+
+/// Does what index.add(n, x), or add_with_ids(n, x, xids), does, with the coarse assignments of an
+/// IVF with a flat quantizer on the engine. Lists, ids and direct maps are those of FAISS with the
+/// same centroids, but for rows whose nearest centroid float32 arithmetic gets wrong.
+/// @param x     [n x index.d], finite: nothing is added otherwise
+/// @param xids  [n] or null
+void add(
+        faiss::Index& index,
+        int64_t n,
+        const float* x,
+        const int64_t* xids = nullptr,
+        const std::string& device = "auto");
+
+/// Makes the index's own train() and add() use the engine for coarse quantizers: a flat one is
+/// replaced by a faiss_flash::IndexFlatL2 or IndexFlatIP with the same vectors, which the IVF owns
+/// (one that it did not own is left to its owner, unused). Product quantizers and OPQ have no such
+/// way in: train() above trains them as well.
+void accelerate(faiss::Index& index, const std::string& device = "auto");
 
 } // namespace faiss_flash

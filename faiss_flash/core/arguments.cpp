@@ -14,9 +14,13 @@ std::string named(const std::string& name, int64_t value) {
     return name + "=" + std::to_string(value);
 }
 
+void reject(const std::string& message) {
+    throw InvalidArgument(message);
+}
+
 void require(bool ok, const std::string& message) {
     if (!ok) {
-        throw InvalidArgument(message);
+        reject(message);
     }
 }
 
@@ -103,9 +107,10 @@ void check_weights(const VectorView& weights) {
     for (int64_t i = 0; i < weights.n; i++) {
         float scratch;
         const float w = *rows.read(i, 1, &scratch).data;
-        require(std::isfinite(w) && w >= 0,
-                "weights[" + std::to_string(i) + "]=" + std::to_string(w) +
-                        " must be finite and not negative");
+        if (!(std::isfinite(w) && w >= 0)) { // messages take long to make
+            reject("weights[" + std::to_string(i) + "]=" + std::to_string(w) +
+                   " must be finite and not negative");
+        }
         any = any || w > 0;
     }
     require(any, "weights are all 0 (weights.n=" + std::to_string(weights.n) + ")");
@@ -117,9 +122,10 @@ void check_finite_rows(const VectorView& view, const char* name) {
     for (int64_t i = 0; i < view.n; i++) {
         const float* row = rows.read(i, 1, scratch.data()).data;
         for (int64_t j = 0; j < view.d; j++) {
-            require(std::isfinite(row[j]),
-                    std::string(name) + "[" + std::to_string(i) + "][" + std::to_string(j) +
-                            "]=" + std::to_string(row[j]) + ": input contains NaN's or Inf's");
+            if (!std::isfinite(row[j])) {
+                reject(std::string(name) + "[" + std::to_string(i) + "][" + std::to_string(j) +
+                       "]=" + std::to_string(row[j]) + ": input contains NaN's or Inf's");
+            }
         }
     }
 }

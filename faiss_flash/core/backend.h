@@ -38,18 +38,19 @@ struct Problem {
     const float* weights = nullptr; ///< [n] or null
 };
 
-/// The training points of problems of equal n and d, made ready once and used every iteration.
+/// The training points of problems of equal n and d, to be clustered into k clusters each: made
+/// ready once and used every iteration.
 class LloydSession {
    public:
     virtual ~LloydSession() = default;
     /// For one problem: assigns every point to the best of `centroids` [k x d], sums up the
     /// clusters. The means are the same bits on every backend, for any number of threads.
-    virtual void step(const float* centroids, int64_t k, StepResult& result) = 0;
+    virtual void step(const float* centroids, StepResult& result) = 0;
 
     /// Iterations of one restart from centroids [batch x k x d]: step(), empty clusters, rules.
     /// Here for one problem on the host, one at a time; a device keeps the centroids and runs
     /// ahead.
-    virtual void start(const float* centroids, int64_t k, const CentroidRules& rules);
+    virtual void start(const float* centroids, const CentroidRules& rules);
     /// Iterations worth asking for before the first is waited for, less one.
     virtual int lookahead() const { return 0; }
     /// Asks for the next iteration.
@@ -61,12 +62,12 @@ class LloydSession {
     virtual void read_centroids(float* centroids);
 
    protected:
-    explicit LloydSession(const Points& points) : n_(points.n()), d_(points.d()) {}
+    LloydSession(const Points& points, int64_t k) : n_(points.n()), d_(points.d()), k_(k) {}
     const int64_t n_;
     const int64_t d_;
+    const int64_t k_;
 
    private:
-    int64_t k_ = 0;
     CentroidRules rules_;
     std::vector<float> centroids_;
     StepResult step_;
@@ -89,10 +90,33 @@ int64_t finish_centroids(
 /// The rules alone.
 void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centroids);
 
+/// Points to be assigned, and where the result goes.
+struct Assignment {
+    Points points;
+    const float* centroids;
+    int64_t* ids;
+    float* distances;
+};
+
 /// Coordinates of a point that is not a number or not finite.
 struct NonFinite {
     int64_t row;
     int64_t column;
+};
+
+/// Problems that a session would run, points in the host's memory.
+struct Workload {
+    int64_t batch, n, d, k;
+    DType dtype;
+    Precision precision;
+};
+
+/// What a session of a workload takes.
+struct Expectation {
+    int64_t host_bytes = 0;
+    int64_t device_bytes = 0;
+    double open_seconds = 0;
+    double iteration_seconds = 0;
 };
 
 class Backend {
@@ -107,7 +131,12 @@ class Backend {
 
     /// Problems of equal n and d, which must outlive the session; all values are finite.
     virtual std::unique_ptr<LloydSession> open(
-            const std::vector<Problem>& problems, Metric metric, Precision precision) const = 0;
+            const std::vector<Problem>& problems,
+            int64_t k,
+            Metric metric,
+            Precision precision) const = 0;
+
+    virtual Expectation expect(const Workload& workload) const = 0;
 
     /// The same rows of each problem as float32 [count x d]: to out, out + stride, ...
     virtual void read_rows(
@@ -126,11 +155,16 @@ class Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const = 0;
+
+    /// The same for problems of equal n and d, each with its own centroids [k x d].
+    virtual void assign_batch(
+            const std::vector<Assignment>& problems, int64_t k, Metric metric) const;
 };
 
 /// The same session as a loop over one for each problem.
 std::unique_ptr<LloydSession> open_each(
         const std::vector<Problem>& problems,
+        int64_t k,
         const std::function<std::unique_ptr<LloydSession>(const Problem&)>& open);
 
 /// Every backend of this build that can run on this machine, best first.

@@ -127,6 +127,13 @@ void print_plan(
                 options.frozen_centroids ? "" : "not ");
     }
     std::printf("  Preprocessing in %.2f s\n", preprocessing_seconds);
+    const Estimate expected = estimate(points.n(), points.d(), k, options, input.points.dtype);
+    std::printf(
+            "  Expecting %.3g s, %.4g MiB of the host and %.4g MiB of a GPU on %s\n",
+            expected.seconds,
+            static_cast<double>(expected.host_bytes) / (1 << 20),
+            static_cast<double>(expected.device_bytes) / (1 << 20),
+            expected.device.c_str());
 }
 
 void reject_non_finite_points(
@@ -180,6 +187,27 @@ std::vector<KMeansResult> train(
     return run_lloyd(backend, problems, initial, k, options);
 }
 
+/// Fills the assignments and distances of problems that ran together.
+void assign_points(
+        const Backend& backend,
+        const std::vector<const KMeansInput*>& inputs,
+        Metric metric,
+        std::vector<KMeansResult>& results) {
+    std::vector<Assignment> problems;
+    for (size_t i = 0; i < inputs.size(); i++) {
+        const VectorView& points = inputs[i]->points;
+        KMeansResult& result = results[i];
+        result.assignment.resize(static_cast<size_t>(points.n));
+        result.distances.resize(static_cast<size_t>(points.n));
+        problems.push_back(
+                {Points(points),
+                 result.centroids.data(),
+                 result.assignment.data(),
+                 result.distances.data()});
+    }
+    backend.assign_batch(problems, results.front().k, metric);
+}
+
 /// Those that can run together share n, d, where their points are and what is known of them.
 bool alike(const KMeansInput& a, const KMeansInput& b) {
     return a.points.n == b.points.n && a.points.d == b.points.d &&
@@ -223,24 +251,39 @@ std::vector<KMeansResult> batch_kmeans(
             }
         }
         auto trained = train(*backends[first], inputs, k, options);
+        if (options.return_assignment) {
+            assign_points(*backends[first], inputs, options.metric, trained);
+        }
         for (size_t i = 0; i < members.size(); i++) {
             results[members[i]] = std::move(trained[i]);
         }
     }
-    for (size_t b = 0; options.return_assignment && b < problems.size(); b++) {
-        KMeansResult& result = results[b];
-        const auto n = static_cast<size_t>(problems[b].points.n);
-        result.assignment.resize(n);
-        result.distances.resize(n);
-        backends[b]->assign(
-                Points(problems[b].points),
-                result.centroids.data(),
-                k,
-                options.metric,
-                result.assignment.data(),
-                result.distances.data());
-    }
     return results;
+}
+
+Estimate estimate(
+        int64_t n, int64_t d, int64_t k, const KMeansOptions& options, DType dtype, int64_t batch) {
+    for (const auto& [name, value] :
+         {std::pair{"n", n}, std::pair{"d", d}, std::pair{"k", k}, std::pair{"batch", batch}}) {
+        if (value <= 0) {
+            throw InvalidArgument(
+                    std::string(name) + "=" + std::to_string(value) + " must be positive");
+        }
+    }
+    if (n < k) {
+        throw InvalidArgument("k=" + std::to_string(k) + " exceeds n=" + std::to_string(n));
+    }
+    const bool samples = needs_sample(n, k, options.max_points_per_centroid);
+    const int64_t points = samples ? k * options.max_points_per_centroid : n;
+    const Backend& backend = backend_for(VectorView(), options.device);
+    const Expectation expected = backend.expect({batch, points, d, k, dtype, options.precision});
+    Estimate result;
+    result.device = backend.name();
+    result.host_bytes = expected.host_bytes + (samples ? 8 * points * batch : 0);
+    result.device_bytes = expected.device_bytes;
+    result.seconds =
+            expected.open_seconds + expected.iteration_seconds * options.niter * options.nredo;
+    return result;
 }
 
 void assign(

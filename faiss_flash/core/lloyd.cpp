@@ -45,7 +45,7 @@ class Lloyd {
           stats_(batch_),
           search_seconds_(batch_),
           update_seconds_(batch_),
-          session_(backend.open(problems, options.metric, options.precision)) {
+          session_(backend.open(problems, k, options.metric, options.precision)) {
         rules_.frozen = options.frozen_centroids ? given_ : 0;
         rules_.spherical = options.spherical;
         rules_.int_centroids = options.int_centroids;
@@ -85,7 +85,7 @@ class Lloyd {
    private:
     void run_restart(int redo) {
         seed_centroids(redo);
-        session_->start(centroids_.data(), k_, rules_);
+        session_->start(centroids_.data(), rules_);
         const Clock::time_point start = Clock::now();
         std::vector<bool> running(batch_, true);
         int asked = 0;

@@ -45,15 +45,14 @@ int64_t finish_centroids(
     return nsplit;
 }
 
-void LloydSession::start(const float* centroids, int64_t k, const CentroidRules& rules) {
-    k_ = k;
+void LloydSession::start(const float* centroids, const CentroidRules& rules) {
     rules_ = rules;
-    centroids_.assign(centroids, centroids + k * d_);
+    centroids_.assign(centroids, centroids + k_ * d_);
     apply_rules(rules_, k_, d_, centroids_.data());
 }
 
 void LloydSession::enqueue() {
-    step(centroids_.data(), k_, step_);
+    step(centroids_.data(), step_);
     const int64_t kept = rules_.frozen * d_;
     std::copy(step_.means.begin() + kept, step_.means.end(), centroids_.begin() + kept);
     stats_ = IterationStats();
@@ -83,17 +82,16 @@ namespace {
 /// Sessions of one problem each, one after the other.
 class Sessions final : public LloydSession {
    public:
-    Sessions(const Points& points, std::vector<std::unique_ptr<LloydSession>> sessions)
-        : LloydSession(points), sessions_(std::move(sessions)) {}
+    Sessions(const Points& points, int64_t k, std::vector<std::unique_ptr<LloydSession>> sessions)
+        : LloydSession(points, k), sessions_(std::move(sessions)) {}
 
-    void step(const float* centroids, int64_t k, StepResult& result) override {
-        sessions_.front()->step(centroids, k, result);
+    void step(const float* centroids, StepResult& result) override {
+        sessions_.front()->step(centroids, result);
     }
-    void start(const float* centroids, int64_t k, const CentroidRules& rules) override {
-        values_ = k * d_;
+    void start(const float* centroids, const CentroidRules& rules) override {
         for (const auto& session : sessions_) {
-            session->start(centroids, k, rules);
-            centroids += values_;
+            session->start(centroids, rules);
+            centroids += k_ * d_;
         }
     }
     int lookahead() const override { return sessions_.front()->lookahead(); }
@@ -112,26 +110,33 @@ class Sessions final : public LloydSession {
     void read_centroids(float* centroids) override {
         for (const auto& session : sessions_) {
             session->read_centroids(centroids);
-            centroids += values_;
+            centroids += k_ * d_;
         }
     }
 
    private:
     std::vector<std::unique_ptr<LloydSession>> sessions_;
-    int64_t values_ = 0; // of a problem's centroids
 };
 
 } // namespace
 
 std::unique_ptr<LloydSession> open_each(
         const std::vector<Problem>& problems,
+        int64_t k,
         const std::function<std::unique_ptr<LloydSession>(const Problem&)>& open) {
     if (problems.size() == 1) {
         return open(problems.front());
     }
     std::vector<std::unique_ptr<LloydSession>> sessions(problems.size());
     std::transform(problems.begin(), problems.end(), sessions.begin(), open);
-    return std::make_unique<Sessions>(problems.front().points, std::move(sessions));
+    return std::make_unique<Sessions>(problems.front().points, k, std::move(sessions));
+}
+
+void Backend::assign_batch(
+        const std::vector<Assignment>& problems, int64_t k, Metric metric) const {
+    for (const Assignment& problem : problems) {
+        assign(problem.points, problem.centroids, k, metric, problem.ids, problem.distances);
+    }
 }
 
 void Backend::read_rows(

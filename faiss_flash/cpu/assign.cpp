@@ -25,15 +25,36 @@ BlockAssigner::BlockAssigner(const Points& points, const CentroidTable& table)
     const int64_t rows =
             round_up(std::min(rows_per_block(table.d()), points.n()), ScoreKernel::kRowMultiple);
     raw_.resize(static_cast<size_t>(rows * table.d()));
+    if (table.narrow()) {
+        return;
+    }
     centred_ = AlignedFloats(rows * table.d());
     workspace_ = AlignedFloats(table.kernel().workspace(rows, table.packed()));
     lists_.resize(static_cast<size_t>(rows));
 }
 
 int64_t BlockAssigner::run(int64_t first, int64_t count, int32_t* ids, double* values) {
+    const RowBlock block = points_.read(first, count, raw_.data());
+    return table_.narrow() ? run_narrow(block, count, ids, values)
+                           : run_scores(block, count, ids, values);
+}
+
+int64_t BlockAssigner::run_narrow(
+        const RowBlock& block, int64_t count, int32_t* ids, double* values) const {
+    int64_t decided = table_.narrow()->assign(
+            table_.narrow_centroids(), block.data, block.stride, count, ids, values);
+    for (int64_t i = 0; i < count; i++) {
+        if (ids[i] < 0 && !decide(block.row(i), ids[i], values[i])) {
+            decided--;
+        }
+    }
+    return decided;
+}
+
+int64_t BlockAssigner::run_scores(
+        const RowBlock& block, int64_t count, int32_t* ids, double* values) {
     const int64_t d = table_.d();
     const int64_t rows = round_up(count, ScoreKernel::kRowMultiple);
-    const RowBlock block = points_.read(first, count, raw_.data());
     for (int64_t i = 0; i < rows; i++) {
         float* out = centred_.get() + i * d;
         Candidates& list = lists_[static_cast<size_t>(i)];
@@ -69,6 +90,10 @@ bool BlockAssigner::resolve(const float* x, Candidates& list, int32_t& id, doubl
         }
         return list.count > 1;
     }
+    return decide(x, id, value);
+}
+
+bool BlockAssigner::decide(const float* x, int32_t& id, double& value) const {
     if (!row_ops().all_finite(x, table_.d())) {
         id = -1;
         value = std::numeric_limits<double>::quiet_NaN();

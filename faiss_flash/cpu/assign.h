@@ -13,6 +13,7 @@ namespace faiss_flash::cpu {
 /// One thread's assigner. IO a block: its points once, all centroids once from a cache; FLOPs
 /// 2 * rows * k * d in float32, plus d in float64 for each point and each candidate left.
 ///
+/// Rows that are short enough go to a kernel of their own (narrow.h). For all others:
 /// 1. Points are centred and scaled, and each gets the margin that its scores need.
 /// 2. The score kernel streams the centroids and leaves each point's candidates.
 /// 3. One candidate left: certified. Several: float64 decides, ties to the lowest id. Too many, or
@@ -31,7 +32,11 @@ class BlockAssigner {
     int64_t run(int64_t first, int64_t count, int32_t* ids, double* values);
 
    private:
+    int64_t run_narrow(const RowBlock& block, int64_t count, int32_t* ids, double* values) const;
+    int64_t run_scores(const RowBlock& block, int64_t count, int32_t* ids, double* values);
     bool resolve(const float* x, Candidates& list, int32_t& id, double& value) const;
+    /// By float64 over all centroids; false, with the id -1, for a row with a NaN or an Inf.
+    bool decide(const float* x, int32_t& id, double& value) const;
 
     const Points& points_;
     const CentroidTable& table_;

@@ -1,14 +1,18 @@
 #include <faiss_flash/cpu/backend.h>
 
+#include <faiss_flash/core/linear_algebra.h>
 #include <faiss_flash/cpu/assign.h>
-#include <faiss_flash/cpu/blas.h>
 #include <faiss_flash/cpu/centroid_table.h>
 #include <faiss_flash/cpu/parallel.h>
 #include <faiss_flash/cpu/update.h>
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
+#include <random>
 
 namespace faiss_flash::cpu {
 
@@ -33,20 +37,74 @@ void assign_all(const Points& points, const CentroidTable& table, const Store& s
     });
 }
 
+/// Short rows that lie far apart, brought together: every iteration reads them, and each costs a
+/// cache line. All others stay where they are.
+class PackedRows {
+   public:
+    explicit PackedRows(const Points& points) {
+        const VectorView& view = points.view();
+        const bool apart =
+                points.selected() || view.row_stride > 2 * view.d * dtype_size(view.dtype);
+        if (!apart || view.d > NarrowCentroids::kMostColumns) {
+            points_ = &points;
+            return;
+        }
+        rows_.resize(static_cast<size_t>(points.n() * view.d));
+        for (int64_t i = 0; i < points.n(); i++) {
+            points.copy_row(i, rows_.data() + i * view.d);
+        }
+        packed_.emplace(VectorView::of(rows_.data(), points.n(), view.d));
+        points_ = &*packed_;
+    }
+    PackedRows(const PackedRows&) = delete;
+    PackedRows& operator=(const PackedRows&) = delete;
+
+    const Points& points() const { return *points_; }
+
+   private:
+    std::vector<float> rows_;
+    std::optional<Points> packed_;
+    const Points* points_;
+};
+
+/// Seconds of one thread for a point and a centroid: of a block of points, tried out.
+double score_seconds(int64_t d, int64_t k) {
+    constexpr int64_t kMostCentroids = 512;
+    const SingleThreadedBlas single;
+    const int64_t rows = BlockAssigner::rows_per_block(d);
+    const int64_t centroids = std::min(k, kMostCentroids);
+    std::minstd_rand generator(1);
+    std::vector<float> values(static_cast<size_t>(std::max(rows, centroids) * d));
+    for (float& value : values) {
+        value = static_cast<float>(generator() % 1000);
+    }
+    const Points points(VectorView::of(values.data(), rows, d));
+    const CentroidTable table(values.data(), centroids, d, Metric::l2);
+    BlockAssigner assigner(points, table);
+    std::vector<int32_t> ids(static_cast<size_t>(rows));
+    std::vector<double> distances(static_cast<size_t>(rows));
+    assigner.run(0, rows, ids.data(), distances.data()); // warms the caches
+    const auto start = std::chrono::steady_clock::now();
+    assigner.run(0, rows, ids.data(), distances.data());
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+    return spent.count() / static_cast<double>(rows * centroids);
+}
+
 class CpuSession final : public LloydSession {
    public:
-    CpuSession(const Points& points, const float* weights, Metric metric)
-        : LloydSession(points),
-          points_(points),
+    CpuSession(const Points& points, int64_t k, const float* weights, Metric metric)
+        : LloydSession(points, k),
+          packed_(points),
+          points_(packed_.points()),
           metric_(metric),
-          update_(points, weights),
+          update_(points_, weights),
           ids_(static_cast<size_t>(points.n())) {}
 
-    void step(const float* centroids, int64_t k, StepResult& result) override {
+    void step(const float* centroids, StepResult& result) override {
         const auto start = std::chrono::steady_clock::now();
-        assign(centroids, k, result);
+        assign(centroids, result);
         const auto assigned = std::chrono::steady_clock::now();
-        update_.run(ids_, k, result);
+        update_.run(ids_, k_, result);
         const auto end = std::chrono::steady_clock::now();
         result.search_seconds = std::chrono::duration<double>(assigned - start).count();
         result.update_seconds = std::chrono::duration<double>(end - assigned).count();
@@ -54,8 +112,8 @@ class CpuSession final : public LloydSession {
 
    private:
     /// Block sums of the objective are added in order: the same bits for any number of threads.
-    void assign(const float* centroids, int64_t k, StepResult& result) {
-        const CentroidTable table(centroids, k, points_.d(), metric_);
+    void assign(const float* centroids, StepResult& result) {
+        const CentroidTable table(centroids, k_, points_.d(), metric_);
         const int64_t rows = BlockAssigner::rows_per_block(points_.d());
         const auto blocks = static_cast<size_t>((points_.n() + rows - 1) / rows);
         std::vector<double> objectives(blocks);
@@ -85,6 +143,7 @@ class CpuSession final : public LloydSession {
         }
     }
 
+    const PackedRows packed_;
     const Points& points_;
     const Metric metric_;
     CentroidUpdate update_;
@@ -136,11 +195,31 @@ class CpuBackend final : public Backend {
 
     std::unique_ptr<LloydSession> open(
             const std::vector<Problem>& problems,
+            int64_t k,
             Metric metric,
             Precision /*precision*/) const override {
-        return open_each(problems, [&](const Problem& problem) {
-            return std::make_unique<CpuSession>(problem.points, problem.weights, metric);
+        return open_each(problems, k, [&](const Problem& problem) {
+            return std::make_unique<CpuSession>(problem.points, k, problem.weights, metric);
         });
+    }
+
+    Expectation expect(const Workload& workload) const override {
+        constexpr double kUpdateSeconds = 1.5e-9; // of a coordinate, by one thread
+        const auto points = static_cast<double>(workload.batch * workload.n);
+        const double threads = omp_get_max_threads();
+        Expectation expected;
+        const int64_t point_bytes = 20; // ids, the ones before, the order of the update
+        const int64_t centroid_bytes = 40 * (workload.d + 1); // tables, sums, means
+        expected.host_bytes =
+                workload.batch * (workload.n * point_bytes + workload.k * centroid_bytes);
+        const auto d = static_cast<double>(workload.d);
+        expected.open_seconds = points * d * kUpdateSeconds / threads;
+        expected.iteration_seconds =
+                points *
+                (static_cast<double>(workload.k) * score_seconds(workload.d, workload.k) +
+                 d * kUpdateSeconds) /
+                threads;
+        return expected;
     }
 
     void assign(

@@ -44,14 +44,20 @@ std::vector<bool> find_duplicates(const float* rows, int64_t k, int64_t d) {
 } // namespace
 
 CentroidTable::CentroidTable(
-        const float* centroids, int64_t k, int64_t d, Metric metric, const ScoreKernel& kernel)
+        const float* centroids,
+        int64_t k,
+        int64_t d,
+        Metric metric,
+        const ScoreKernel& kernel,
+        const NarrowKernel* narrow)
     : centroids_(centroids),
       k_(k),
       d_(d),
       metric_(metric),
       kernel_(kernel),
       ops_(row_ops()),
-      mean_(static_cast<size_t>(d)) {
+      mean_(static_cast<size_t>(d)),
+      narrow_kernel_(d <= NarrowCentroids::kMostColumns ? narrow : nullptr) {
     choose_mean();
     choose_scale();
     pack();
@@ -106,31 +112,81 @@ void CentroidTable::pack() {
         largest_length_ = std::max(largest_length_, std::sqrt(squares));
         largest_bias_ = std::max(largest_bias_, std::abs(value));
     }
-    packed_ = kernel_.pack(rows.data(), bias.data(), k_, d_);
+    find_margins();
+    if (narrow_kernel_) {
+        pack_narrow(rows.data(), bias.data());
+    } else {
+        packed_ = kernel_.pack(rows.data(), bias.data(), k_, d_);
+    }
 }
 
 double CentroidTable::center(const float* x, float* out) const {
     return std::sqrt(ops_.center(x, mean_.data(), scale_, d_, out));
 }
 
+void CentroidTable::find_margins() {
+    const auto d = static_cast<double>(d_);
+    const double rounding = (d + 12) * 0x1p-24;
+    const double sums = rounding / (1 - rounding);
+    const double c = largest_length_;
+    const double m = mean_length_;
+    const double float64 = (d + 8) * 0x1p-53;
+    // l2: (l + c)^2 / 2; products: (l + m) (c + m).
+    const bool l2 = metric_ == Metric::l2;
+    const double reach[3] = {l2 ? c * c / 2 : m * (c + m), l2 ? c : c + m, l2 ? 0.5 : 0};
+    margins_[0] = 2 * (float64 * reach[0] + sums * (largest_bias_ + c * c) + 0x1p-120 * d +
+                       0x1p-52 * d * m * c);
+    margins_[1] = 2 * (float64 * reach[1] + sums * c + 0x1p-120 * d);
+    margins_[2] = 2 * float64 * reach[2];
+}
+
 float CentroidTable::margin(double length) const {
-    constexpr double kUnit = 0x1p-24;
-    constexpr double kSafe = 1e37; // float32 ends at 3.4e38
-    const double product = length * largest_length_;
-    const double rounding = static_cast<double>(d_ + 12) * kUnit;
-    const double magnitude = product + largest_bias_;
-    if (!(magnitude < kSafe) || rounding > 0.5) {
+    if (!(length < longest())) {
         return HUGE_VALF;
     }
-    const double reach = metric_ == Metric::l2
-                                 ? (length + largest_length_) * (length + largest_length_) / 2
-                                 : (length + mean_length_) * (largest_length_ + mean_length_);
-    const double bound =
-            static_cast<double>(d_ + 8) * 0x1p-53 * reach +
-            rounding / (1 - rounding) * (magnitude + largest_length_ * largest_length_) +
-            0x1p-120 * static_cast<double>(d_) * (1 + length) +
-            0x1p-52 * static_cast<double>(d_) * mean_length_ * largest_length_;
-    return std::nextafter(static_cast<float>(2 * bound), HUGE_VALF);
+    const double bound = margins_[0] + length * (margins_[1] + length * margins_[2]);
+    return std::nextafter(static_cast<float>(bound), HUGE_VALF);
+}
+
+double CentroidTable::longest() const {
+    constexpr double kSafe = 1e37; // float32 ends at 3.4e38
+    if (!(largest_bias_ < kSafe) || static_cast<double>(d_ + 12) * 0x1p-24 > 0.5) {
+        return 0;
+    }
+    return std::min((kSafe - largest_bias_) / std::max(largest_length_, 1e-30), 1e18);
+}
+
+void CentroidTable::pack_narrow(const float* rows, const float* bias) {
+    constexpr int64_t kGroup = NarrowCentroids::kGroup;
+    const int64_t columns = d_ <= 4 ? 4 : d_ <= 8 ? 8 : 16;
+    const int64_t groups = (k_ + kGroup - 1) / kGroup;
+    narrow_groups_ = AlignedFloats(groups * kGroup * (columns + 1));
+    narrow_plain_.assign(static_cast<size_t>(k_ * columns), 0.0f);
+    narrow_mean_.assign(static_cast<size_t>(columns), 0.0f);
+    std::copy(mean_.begin(), mean_.end(), narrow_mean_.begin());
+    for (int64_t i = 0; i < groups * kGroup; i++) {
+        float* group = narrow_groups_.get() + i / kGroup * kGroup * (columns + 1) + i % kGroup;
+        group[0] = i < k_ ? bias[i] : -HUGE_VALF;
+        for (int64_t j = 0; j < columns; j++) {
+            const bool exists = i < k_ && j < d_;
+            group[kGroup * (j + 1)] = exists ? rows[i * d_ + j] : 0.0f;
+            if (exists) {
+                narrow_plain_[static_cast<size_t>(i * columns + j)] = centroids_[i * d_ + j];
+            }
+        }
+    }
+    narrow_.d = d_;
+    narrow_.columns = columns;
+    narrow_.groups = narrow_groups_.get();
+    narrow_.group_count = groups;
+    narrow_.plain = narrow_plain_.data();
+    narrow_.mean = narrow_mean_.data();
+    narrow_.scale = scale_;
+    for (int i = 0; i < 3; i++) { // the kernel adds them up in float32
+        narrow_.margin[i] = static_cast<float>(margins_[i] * (1 + 0x1p-18) + 1e-37);
+    }
+    narrow_.longest = static_cast<float>(longest() * (1 - 0x1p-20));
+    narrow_.l2 = metric_ == Metric::l2;
 }
 
 double CentroidTable::exact(const float* x, int64_t id) const {

@@ -18,6 +18,8 @@
 /// so that the result is always float64's, ties to the lowest id.
 #pragma once
 
+#include <faiss_flash/cpu/aligned.h>
+#include <faiss_flash/cpu/narrow.h>
 #include <faiss_flash/cpu/row_ops.h>
 #include <faiss_flash/cpu/scores.h>
 #include <faiss_flash/kmeans.h>
@@ -30,17 +32,22 @@ namespace faiss_flash::cpu {
 class CentroidTable {
    public:
     /// @param centroids  [k x d], finite, must outlive the table
+    /// @param narrow     takes over where rows are short enough; or null
     CentroidTable(
             const float* centroids,
             int64_t k,
             int64_t d,
             Metric metric,
-            const ScoreKernel& kernel = score_kernel());
+            const ScoreKernel& kernel = score_kernel(),
+            const NarrowKernel* narrow = narrow_kernel());
 
     int64_t k() const { return k_; }
     int64_t d() const { return d_; }
     const ScoreKernel& kernel() const { return kernel_; }
     const PackedCentroids& packed() const { return packed_; }
+    /// The kernel for short rows, or null; and what it reads.
+    const NarrowKernel* narrow() const { return narrow_kernel_; }
+    const NarrowCentroids& narrow_centroids() const { return narrow_; }
 
     /// Writes x' [d] and returns |x'|; not finite where x is not or where float32 overflows.
     double center(const float* x, float* out) const;
@@ -48,6 +55,8 @@ class CentroidTable {
     /// Twice the largest error of a score of a point with this |x'|; infinity where scores may
     /// leave float32's range.
     float margin(double length) const;
+    /// The |x'| from which scores may leave float32's range.
+    double longest() const;
 
     /// What the metric measures, in float64: squared distance or product.
     double exact(const float* x, int64_t id) const;
@@ -61,6 +70,8 @@ class CentroidTable {
     void choose_mean();
     void choose_scale();
     void pack();
+    void find_margins();
+    void pack_narrow(const float* rows, const float* bias);
 
     const float* centroids_;
     const int64_t k_;
@@ -73,7 +84,13 @@ class CentroidTable {
     double mean_length_ = 0;    // |m| s
     double largest_length_ = 0; // C
     double largest_bias_ = 0;   // B
+    double margins_[3] = {};    // of a point of length l: (0) + (1) l + (2) l^2
     PackedCentroids packed_;
+
+    const NarrowKernel* narrow_kernel_;
+    NarrowCentroids narrow_;
+    AlignedFloats narrow_groups_;
+    std::vector<float> narrow_plain_, narrow_mean_;
 };
 
 } // namespace faiss_flash::cpu

@@ -1,4 +1,5 @@
 /// Which variants of the CPU kernels this machine can run: the one place to add an instruction set.
+#include <faiss_flash/cpu/narrow.h>
 #include <faiss_flash/cpu/row_ops.h>
 #include <faiss_flash/cpu/scores.h>
 
@@ -9,6 +10,8 @@ extern const RowOps row_ops_baseline;
 extern const RowOps row_ops_avx2;
 extern const RowOps row_ops_avx512;
 const ScoreKernel& avx512_score_kernel();
+extern const NarrowKernel narrow_avx2;
+extern const NarrowKernel narrow_avx512;
 #endif
 
 namespace {
@@ -17,6 +20,14 @@ bool has_avx512() {
 #ifdef FAISS_FLASH_X86
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
+bool has_avx2() {
+#ifdef FAISS_FLASH_X86
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
     return false;
 #endif
@@ -35,7 +46,7 @@ int row_ops_variants(const RowOps** variants, int capacity) {
     if (has_avx512()) {
         add(row_ops_avx512);
     }
-    if (__builtin_cpu_supports("avx2")) {
+    if (has_avx2()) {
         add(row_ops_avx2);
     }
 #endif
@@ -66,6 +77,27 @@ std::vector<const ScoreKernel*> score_kernels() {
 const ScoreKernel& score_kernel() {
     static const ScoreKernel* best = score_kernels().front();
     return *best;
+}
+
+std::vector<const NarrowKernel*> narrow_kernels() {
+    std::vector<const NarrowKernel*> kernels;
+#ifdef FAISS_FLASH_X86
+    if (has_avx512()) {
+        kernels.push_back(&narrow_avx512);
+    }
+    if (has_avx2()) {
+        kernels.push_back(&narrow_avx2);
+    }
+#endif
+    return kernels;
+}
+
+const NarrowKernel* narrow_kernel() {
+    static const NarrowKernel* best = [] {
+        const auto kernels = narrow_kernels();
+        return kernels.empty() ? nullptr : kernels.front();
+    }();
+    return best;
 }
 
 } // namespace faiss_flash::cpu

@@ -1,6 +1,6 @@
 /// Scores by SGEMM. A tile of 256 x 512 scores (512 KiB) stays in the second-level cache: it is
 /// written once and read once or, where it holds a row's new best, twice.
-#include <faiss_flash/cpu/blas.h>
+#include <faiss_flash/core/linear_algebra.h>
 #include <faiss_flash/cpu/scores.h>
 
 #include <algorithm>
@@ -56,7 +56,7 @@ class BlasScoreKernel final : public ScoreKernel {
         const float* all_bias = centroids.data.get() + centroids.k * d;
         for (int64_t first = 0; first < centroids.k; first += kTileCentroids) {
             const int64_t width = std::min(kTileCentroids, centroids.k - first);
-            sgemm(points, rows, centroids.data.get() + first * d, width, d, tile);
+            multiply(points, rows, centroids.data.get() + first * d, width, d, tile);
             const float* bias = all_bias + first;
             for (int64_t i = 0; i < rows; i++) {
                 const float* scores = tile + i * width;

@@ -16,7 +16,7 @@ constexpr float kOne = 1.0f;
 } // namespace
 
 CentroidUpdate::CentroidUpdate(const Points& points, const float* weights)
-    : points_(points), weights_(weights), order_(static_cast<size_t>(points.n())) {
+    : points_(points), weights_(weights) {
     plan_sums();
 }
 
@@ -43,65 +43,87 @@ void CentroidUpdate::plan_sums() {
 }
 
 void CentroidUpdate::run(const std::vector<int32_t>& ids, int64_t k, StepResult& result) {
-    result.weights.assign(static_cast<size_t>(k), 0.0);
-    result.means.assign(static_cast<size_t>(k * points_.d()), 0.0f);
-    sort(ids, k, result.sizes);
-    std::vector<int64_t> split; // clusters of more than one piece
-    const std::vector<Piece> pieces = cut(result.sizes, split);
-    std::vector<int64_t> merged(split.size() * row_size(), 0);
+    const auto clusters = static_cast<size_t>(k);
+    int64_t moved = points_.n();
+    if (previous_.size() == ids.size() && sizes_.size() == clusters) {
+        moved = 0;
+        for (size_t i = 0; i < ids.size(); i++) {
+            moved += ids[i] != previous_[i];
+        }
+    }
+    const bool moved_only = 2 * moved < points_.n();
+    if (!moved_only) {
+        sums_.assign(clusters * row_size(), 0);
+        sizes_.assign(clusters, 0);
+    }
+    const std::vector<Piece> pieces = sort(ids, k, moved_only);
     for_each_block(static_cast<int64_t>(pieces.size()), [&] {
         return [&,
                 scratch = std::vector<float>(static_cast<size_t>(points_.d())),
                 sums = std::vector<int64_t>(row_size())](int64_t number) mutable {
             const Piece& piece = pieces[static_cast<size_t>(number)];
-            std::fill(sums.begin(), sums.end(), 0);
-            sum(piece, scratch.data(), sums.data());
-            if (piece.merged < 0) {
-                finish(piece.cluster, sums.data(), result);
+            int64_t* to = sums_.data() + static_cast<size_t>(piece.cluster) * row_size();
+            if (piece.whole) {
+                sum(piece, scratch.data(), to);
                 return;
             }
-            int64_t* to = merged.data() + static_cast<size_t>(piece.merged) * row_size();
+            std::fill(sums.begin(), sums.end(), 0);
+            sum(piece, scratch.data(), sums.data());
 #pragma omp critical(faiss_flash_merge_sums)
             std::transform(sums.begin(), sums.end(), to, to, std::plus<>());
         };
     });
-    for (size_t i = 0; i < split.size(); i++) {
-        finish(split[i], merged.data() + i * row_size(), result);
-    }
+    previous_ = ids;
+    result.sizes = sizes_;
+    result.weights.resize(clusters);
+    result.means.resize(clusters * static_cast<size_t>(points_.d()));
+    constexpr int64_t kFinished = 64; // clusters of a block
+    for_each_block((k + kFinished - 1) / kFinished, [&] {
+        return [&](int64_t block) {
+            for (int64_t c = block * kFinished; c < std::min(k, (block + 1) * kFinished); c++) {
+                finish(c, sums_.data() + static_cast<size_t>(c) * row_size(), result);
+            }
+        };
+    });
 }
 
-void CentroidUpdate::sort(const std::vector<int32_t>& ids, int64_t k, std::vector<int64_t>& sizes) {
-    sizes.assign(static_cast<size_t>(k), 0);
-    for (const int32_t id : ids) {
-        sizes[static_cast<size_t>(id)]++;
-    }
-    std::vector<int64_t> next(static_cast<size_t>(k));
-    int64_t offset = 0;
-    for (size_t c = 0; c < next.size(); c++) {
-        next[c] = offset;
-        offset += sizes[c];
-    }
+template <class Entry>
+void CentroidUpdate::for_each_entry(
+        const std::vector<int32_t>& ids, bool moved_only, const Entry& entry) const {
     for (size_t i = 0; i < ids.size(); i++) {
-        order_[static_cast<size_t>(next[static_cast<size_t>(ids[i])]++)] = static_cast<int64_t>(i);
+        const auto point = static_cast<int64_t>(i);
+        if (!moved_only) {
+            entry(static_cast<size_t>(ids[i]), point);
+        } else if (ids[i] != previous_[i]) {
+            entry(static_cast<size_t>(previous_[i]), ~point);
+            entry(static_cast<size_t>(ids[i]), point);
+        }
     }
 }
 
-std::vector<CentroidUpdate::Piece> CentroidUpdate::cut(
-        const std::vector<int64_t>& sizes, std::vector<int64_t>& split) const {
+std::vector<CentroidUpdate::Piece> CentroidUpdate::sort(
+        const std::vector<int32_t>& ids, int64_t k, bool moved_only) {
+    std::vector<int64_t> counts(static_cast<size_t>(k));
+    for_each_entry(ids, moved_only, [&](size_t cluster, int64_t point) {
+        counts[cluster]++;
+        sizes_[cluster] += point < 0 ? -1 : 1;
+    });
+    std::vector<int64_t> next(counts.size());
     std::vector<Piece> pieces;
     int64_t begin = 0;
-    for (size_t c = 0; c < sizes.size(); c++) {
-        const auto cluster = static_cast<int64_t>(c);
-        const int64_t end = begin + sizes[c];
-        int64_t merged = -1;
-        if (sizes[c] > kPiecePoints) {
-            merged = static_cast<int64_t>(split.size());
-            split.push_back(cluster);
-        }
+    for (size_t c = 0; c < counts.size(); c++) {
+        next[c] = begin;
+        const int64_t end = begin + counts[c];
+        const bool whole = counts[c] <= kPiecePoints;
         for (; begin < end; begin = std::min(end, begin + kPiecePoints)) {
-            pieces.push_back({cluster, begin, std::min(end, begin + kPiecePoints), merged});
+            pieces.push_back(
+                    {static_cast<int64_t>(c), begin, std::min(end, begin + kPiecePoints), whole});
         }
     }
+    order_.resize(static_cast<size_t>(begin));
+    for_each_entry(ids, moved_only, [&](size_t cluster, int64_t point) {
+        order_[static_cast<size_t>(next[cluster]++)] = point;
+    });
     return pieces;
 }
 
@@ -110,11 +132,14 @@ void CentroidUpdate::sum(const Piece& piece, float* scratch, int64_t* sums) cons
     const int64_t d = points_.d();
     for (int64_t at = piece.begin; at < piece.end; at++) {
         if (at + kPrefetchRows < piece.end) {
-            points_.prefetch(order_[static_cast<size_t>(at + kPrefetchRows)]);
+            const int64_t ahead = order_[static_cast<size_t>(at + kPrefetchRows)];
+            points_.prefetch(ahead < 0 ? ~ahead : ahead);
         }
-        const int64_t i = order_[static_cast<size_t>(at)];
+        const int64_t entry = order_[static_cast<size_t>(at)];
+        const int64_t i = entry < 0 ? ~entry : entry;
         const float* x = points_.read(i, 1, scratch).data;
-        const double weight = weights_ ? weights_[i] : 1.0;
+        const double sign = entry < 0 ? -1 : 1;
+        const double weight = weights_ ? sign * weights_[i] : sign;
         ops.accumulate(x, weight, format_, 0, d, sums, columns());
         if (weights_) {
             ops.accumulate(&kOne, weight, format_, d, 1, sums + d, columns());
@@ -128,11 +153,8 @@ void CentroidUpdate::finish(int64_t cluster, const int64_t* sums, StepResult& re
                                   ? format_.value(d, sums + d, columns())
                                   : static_cast<double>(result.sizes[static_cast<size_t>(cluster)]);
     result.weights[static_cast<size_t>(cluster)] = weight;
-    if (weight == 0) {
-        return;
-    }
     float* mean = result.means.data() + cluster * d;
-    const double inverse = 1 / weight; // GPUs take long to divide
+    const double inverse = weight == 0 ? 0 : 1 / weight; // GPUs take long to divide
     for (int64_t j = 0; j < d; j++) {
         mean[j] = static_cast<float>(format_.value(j, sums + j, columns()) * inverse);
     }

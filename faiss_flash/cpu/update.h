@@ -10,13 +10,16 @@
 
 namespace faiss_flash::cpu {
 
-/// Sums points in fixed point (core/fixed_point.h), so that no order of addition matters.
+/// Sums points in fixed point (core/fixed_point.h), so that no order of addition matters, and
+/// points that did not move since the last run need not be added again.
 ///
-/// 1. A counting sort brings the point numbers into the order of their ids.
-/// 2. Threads take pieces of that order: a whole small cluster, or 4096 points of a large one.
-/// 3. A piece is summed into integers of its thread's own; a whole cluster becomes a mean at once,
-///    pieces of one are added up and become a mean at the end.
-/// IO: the points once. Memory: 8 bytes a point, and a few rows of integers.
+/// 1. Points whose id changed have two entries: one taken from the old cluster, one for the new.
+///    Where these are many, the sums start again from zero with one entry a point.
+/// 2. A counting sort brings the entries into the order of their clusters.
+/// 3. Threads take pieces of that order: a whole small cluster, or 4096 entries of a large one; a
+///    piece is summed into integers of its thread's own and added to the cluster's.
+/// 4. Sums become means.
+/// IO: the points with entries once. Memory: 20 bytes a point, 8 to 16 a centroid's coordinate.
 class CentroidUpdate {
    public:
     /// @param weights  [n] or null; both must outlive the update
@@ -30,12 +33,14 @@ class CentroidUpdate {
         int64_t cluster;
         int64_t begin; // in order_
         int64_t end;
-        int64_t merged; // row of merged_ to add to, -1 for a whole cluster
+        bool whole; // all entries of the cluster
     };
 
     void plan_sums();
-    void sort(const std::vector<int32_t>& ids, int64_t k, std::vector<int64_t>& sizes);
-    std::vector<Piece> cut(const std::vector<int64_t>& sizes, std::vector<int64_t>& split) const;
+    /// Calls entry(cluster, point), or entry(cluster, ~point) for one taken away.
+    template <class Entry>
+    void for_each_entry(const std::vector<int32_t>& ids, bool moved_only, const Entry& entry) const;
+    std::vector<Piece> sort(const std::vector<int32_t>& ids, int64_t k, bool moved_only);
     void sum(const Piece& piece, float* scratch, int64_t* sums) const;
     void finish(int64_t cluster, const int64_t* sums, StepResult& result) const;
 
@@ -45,7 +50,10 @@ class CentroidUpdate {
     const Points& points_;
     const float* weights_;
     FixedPoint format_;
-    std::vector<int64_t> order_;
+    std::vector<int32_t> previous_; // ids that the sums are of
+    std::vector<int64_t> order_;    // points of the entries
+    std::vector<int64_t> sums_;     // [k x row_size()]
+    std::vector<int64_t> sizes_;    // [k]
 };
 
 } // namespace faiss_flash::cpu

@@ -1,7 +1,9 @@
 #include <faiss_flash/cuda/backend.h>
 
 #include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
@@ -75,28 +77,48 @@ class CudaBackend final : public Backend {
         return cuda::find_non_finite(problems, stream.get());
     }
 
-    std::unique_ptr<LloydSession>
-    open(const std::vector<Problem>& problems, Metric metric, Precision precision) const override {
+    std::unique_ptr<LloydSession> open(
+            const std::vector<Problem>& problems,
+            int64_t k,
+            Metric metric,
+            Precision precision) const override {
         const DeviceGuard guard(device_);
         const Points& points = problems.front().points;
         wait_for_caller(points);
         const auto batch = static_cast<int64_t>(problems.size());
-        // The session does not know k yet; n bounds it.
-        const int64_t most_centroids = std::min<int64_t>(points.n(), 65536);
         const int64_t bytes = DevicePoints::bytes(points.n(), points.d()) +
-                              workspace_bytes(points.n(), points.d(), most_centroids);
+                              workspace_bytes(points.n(), points.d(), k);
         if (points.d() > kMostColumns || batch * points.n() > kMostRows ||
             batch * bytes > free_bytes()) {
             require_host_memory(points);
-            return host_.open(problems, metric, precision);
+            return host_.open(problems, k, metric, precision);
         }
-        if (precision == Precision::fast && has_fast_points(problems)) {
-            return std::make_unique<SessionOnDevice>(device_, problems, metric, precision);
+        if (run_together(problems, k, precision)) {
+            return std::make_unique<SessionOnDevice>(device_, problems, k, metric, precision);
         }
-        return open_each(problems, [&](const Problem& problem) {
+        return open_each(problems, k, [&](const Problem& problem) {
             return std::make_unique<SessionOnDevice>(
-                    device_, std::vector<Problem>{problem}, metric, Precision::exact);
+                    device_, std::vector<Problem>{problem}, k, metric, precision);
         });
+    }
+
+    Expectation expect(const Workload& workload) const override {
+        const DeviceGuard guard(device_);
+        const auto [batch, n, d, k, dtype, precision] = workload;
+        Expectation expected;
+        expected.device_bytes = batch * (DevicePoints::bytes(n, d) + workspace_bytes(n, d, k));
+        if (d > kMostColumns || batch * n > kMostRows || expected.device_bytes > free_bytes()) {
+            return host_.expect(workload);
+        }
+        constexpr double kUploadRate = 8e9; // bytes a second of pageable memory, checks and all
+        constexpr double kStart = 5e-3;
+        const auto values = static_cast<double>(batch * n * d);
+        expected.open_seconds =
+                kStart + values * static_cast<double>(dtype_size(dtype)) / kUploadRate;
+        expected.host_bytes = int64_t{32} << 20; // pinned
+        const bool fast = precision == Precision::fast && dtype != DType::f32;
+        expected.iteration_seconds = iteration_seconds(batch, n, k, d, fast);
+        return expected;
     }
 
     void read_rows(
@@ -181,6 +203,74 @@ class CudaBackend final : public Backend {
             for (int64_t i = 0; distances && i < count; i++) {
                 distances[first + i] = static_cast<float>(values[static_cast<size_t>(i)]);
             }
+        }
+    }
+
+    void assign_batch(
+            const std::vector<Assignment>& problems, int64_t k, Metric metric) const override {
+        const DeviceGuard guard(device_);
+        const int64_t n = problems.front().points.n();
+        const int64_t d = problems.front().points.d();
+        const auto batch = static_cast<int64_t>(problems.size());
+        const int64_t bytes = batch * (n * (4 * d + 20) + k * d * 16);
+        if (batch == 1 || !direct_pays(batch, n, k, d) || batch * n > kMostRows ||
+            bytes > free_bytes()) {
+            Backend::assign_batch(problems, k, metric);
+            return;
+        }
+        wait_for_caller(problems.front().points);
+        const Stream stream;
+        std::vector<Points> points;
+        std::vector<float> tables;
+        for (const Assignment& problem : problems) {
+            points.push_back(problem.points);
+            tables.insert(tables.end(), problem.centroids, problem.centroids + k * d);
+        }
+        const auto rows_in_all = static_cast<size_t>(batch * n);
+        const Buffer<float> rows(rows_in_all * static_cast<size_t>(d), stream.get());
+        load_batch(points, rows.get(), stream.get());
+        Scaling scaling(batch, d, stream.get());
+        scaling.find(rows.get(), n, has_integers(points.front()), stream.get());
+        const Buffer<float> centroids(tables.size(), stream.get());
+        const auto values_in_all = static_cast<int64_t>(tables.size());
+        copy(centroids.get(), tables.data(), values_in_all, cudaMemcpyHostToDevice, stream.get());
+        DirectTable table(batch, k, d, metric, stream.get());
+        const Buffer<int32_t> device_ids(rows_in_all, stream.get());
+        const Buffer<double> device_values(rows_in_all, stream.get());
+        const Buffer<AssignCounts> counts(problems.size(), stream.get());
+        assign_direct(
+                rows.get(),
+                n,
+                scaling,
+                centroids.get(),
+                table,
+                device_ids.get(),
+                counts.get(),
+                stream.get());
+        for (int64_t b = 0; b < batch; b++) {
+            measure(rows.get() + b * n * d,
+                    n,
+                    d,
+                    centroids.get() + b * k * d,
+                    metric,
+                    device_ids.get() + b * n,
+                    device_values.get() + b * n,
+                    stream.get());
+        }
+        std::vector<int32_t> ids(rows_in_all);
+        std::vector<double> values(rows_in_all);
+        copy(ids.data(), device_ids.get(), batch * n, cudaMemcpyDeviceToHost, stream.get());
+        copy(values.data(), device_values.get(), batch * n, cudaMemcpyDeviceToHost, stream.get());
+        check(cudaStreamSynchronize(stream.get()), "an assignment on the device");
+#pragma omp parallel for
+        for (int64_t b = 0; b < batch; b++) {
+            const Assignment& problem = problems[static_cast<size_t>(b)];
+            std::copy_n(ids.begin() + b * n, n, problem.ids);
+            std::transform(
+                    values.begin() + b * n,
+                    values.begin() + (b + 1) * n,
+                    problem.distances,
+                    [](double value) { return static_cast<float>(value); });
         }
     }
 

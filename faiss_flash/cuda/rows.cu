@@ -48,6 +48,25 @@ __global__ void gather_kernel(const Source source, Out* out, int64_t stride) {
     }
 }
 
+/// Rows [count x batch x d] of the problems side by side to out [batch x n x d], from row `first`
+/// on.
+__global__ void deal_kernel(
+        const float* rows,
+        int64_t count,
+        int64_t batch,
+        int64_t d,
+        int64_t n,
+        int64_t first,
+        float* out) {
+    const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+    const int64_t row = at / (batch * d);
+    const int64_t column = at - row * batch * d;
+    const int64_t problem = column / d;
+    if (row < count) {
+        out[(problem * n + first + row) * d + column - problem * d] = rows[at];
+    }
+}
+
 template <class Element>
 __global__ void non_finite_kernel(const Source source, unsigned long long* first) {
     const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
@@ -164,6 +183,49 @@ void load_rows(
         int64_t stride,
         cudaStream_t stream) {
     load(points, first, n, out, stride, stream);
+}
+
+namespace {
+
+/// True where the problems are slices, one after the other, of the rows of one host matrix.
+bool are_columns(const std::vector<Points>& problems) {
+    const VectorView& first = problems.front().view();
+    const auto batch = static_cast<int64_t>(problems.size());
+    const int64_t bytes = first.d * dtype_size(first.dtype);
+    if (first.space == MemorySpace::device || first.decoder || first.row_stride < batch * bytes) {
+        return false;
+    }
+    for (int64_t b = 0; b < batch; b++) {
+        const Points& points = problems[static_cast<size_t>(b)];
+        const VectorView& view = points.view();
+        if (points.selected() || view.dtype != first.dtype || view.space != first.space ||
+            view.decoder || view.row_stride != first.row_stride ||
+            view.data != static_cast<const uint8_t*>(first.data) + b * bytes) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace
+
+void load_batch(const std::vector<Points>& problems, float* out, cudaStream_t stream) {
+    const auto batch = static_cast<int64_t>(problems.size());
+    const int64_t n = problems.front().n();
+    const int64_t d = problems.front().d();
+    if (!are_columns(problems)) {
+        for (int64_t b = 0; b < batch; b++) {
+            load_rows(problems[static_cast<size_t>(b)], 0, n, out + b * n * d, d, stream);
+        }
+        return;
+    }
+    VectorView matrix = problems.front().view();
+    matrix.d = batch * d;
+    upload(Points(matrix), 0, n, stream, [&](const float* rows, int64_t done, int64_t count) {
+        deal_kernel<<<blocks_of(count * matrix.d, kThreads), kThreads, 0, stream>>>(
+                rows, count, batch, d, n, done, out);
+        check_launch("dealing out columns");
+    });
 }
 
 void load_halves(

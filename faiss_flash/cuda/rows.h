@@ -22,7 +22,11 @@ void load_rows(
         int64_t stride,
         cudaStream_t stream);
 
-/// The same, rounded to f16 or bf16.
+/// out [batch x n x d]: the rows of problems of equal n and d, packed. Problems that are the
+/// columns of one matrix in the host's memory are read as one.
+void load_batch(const std::vector<Points>& problems, float* out, cudaStream_t stream);
+
+/// The same as load_rows(), rounded to f16 or bf16.
 void load_halves(
         const Points& points,
         int64_t first,

@@ -8,15 +8,14 @@
 
 namespace faiss_flash::cuda {
 
-CudaSession::CudaSession(const std::vector<Problem>& problems, Metric metric, Precision precision)
-    : LloydSession(problems.front().points),
+CudaSession::CudaSession(
+        const std::vector<Problem>& problems, int64_t k, Metric metric, Precision precision)
+    : LloydSession(problems.front().points, k),
       batch_(static_cast<int64_t>(problems.size())),
       metric_(metric) {
     const cudaStream_t stream = stream_.get();
     const Problem& first = problems.front();
-    points_ = precision == Precision::fast
-                      ? fast_points(problems, metric, stream)
-                      : exact_points(first.points, metric, first.weights != nullptr, stream);
+    points_ = session_points(problems, k, metric, precision, stream);
     if (first.weights) {
         weights_ = Buffer<float>(static_cast<size_t>(n_), stream);
         copy(weights_.get(), first.weights, n_, cudaMemcpyHostToDevice, stream);
@@ -27,19 +26,9 @@ CudaSession::CudaSession(const std::vector<Problem>& problems, Metric metric, Pr
     counts_ = Buffer<AssignCounts>(batch, stream);
     check(cudaMemsetAsync(counts_.get(), 0, batch * sizeof(AssignCounts), stream),
           "clearing counts");
+    const size_t clusters = batch * static_cast<size_t>(k);
     for (Slot& slot : slots_) {
         slot.stats = Pinned<ClusterStats>(batch);
-    }
-}
-
-void CudaSession::make_slots(int64_t k) {
-    if (k == k_) {
-        return;
-    }
-    k_ = k;
-    const cudaStream_t stream = stream_.get();
-    const auto clusters = static_cast<size_t>(batch_ * k);
-    for (Slot& slot : slots_) {
         slot.centroids = Buffer<float>(static_cast<size_t>(values()), stream);
         slot.means = Buffer<float>(static_cast<size_t>(values()), stream);
         slot.sizes = Buffer<int64_t>(clusters, stream);
@@ -98,32 +87,31 @@ void CudaSession::launch(int64_t iteration) {
     slot.end.record(stream);
 }
 
-void CudaSession::start(const float* centroids, int64_t k, const CentroidRules& rules) {
-    make_slots(k);
+void CudaSession::start(const float* centroids, const CentroidRules& rules) {
     rules_ = rules;
     asked_ = waited_ = 0;
     for (Slot& slot : slots_) {
         slot.graph = Graph();
     }
     std::vector<float> first(centroids, centroids + values());
-    apply_rules(rules, batch_ * k, d_, first.data());
+    apply_rules(rules, batch_ * k_, d_, first.data());
     // A restart may have left an iteration running that nobody waits for.
     const cudaStream_t stream = stream_.get();
     copy(slot_of(0).centroids.get(), first.data(), values(), cudaMemcpyHostToDevice, stream);
     check(cudaStreamSynchronize(stream), "the first centroids");
 }
 
-void CudaSession::step(const float* centroids, int64_t k, StepResult& result) {
-    start(centroids, k, {});
+void CudaSession::step(const float* centroids, StepResult& result) {
+    start(centroids, {});
     launch(0);
     Slot& slot = slot_of(0);
     const cudaStream_t stream = stream_.get();
-    result.sizes.resize(static_cast<size_t>(k));
-    result.weights.resize(static_cast<size_t>(k));
-    result.means.resize(static_cast<size_t>(k * d_));
-    copy(result.sizes.data(), slot.sizes.get(), k, cudaMemcpyDeviceToHost, stream);
-    copy(result.weights.data(), slot.weights.get(), k, cudaMemcpyDeviceToHost, stream);
-    copy(result.means.data(), slot.means.get(), k * d_, cudaMemcpyDeviceToHost, stream);
+    result.sizes.resize(static_cast<size_t>(k_));
+    result.weights.resize(static_cast<size_t>(k_));
+    result.means.resize(static_cast<size_t>(k_ * d_));
+    copy(result.sizes.data(), slot.sizes.get(), k_, cudaMemcpyDeviceToHost, stream);
+    copy(result.weights.data(), slot.weights.get(), k_, cudaMemcpyDeviceToHost, stream);
+    copy(result.means.data(), slot.means.get(), k_ * d_, cudaMemcpyDeviceToHost, stream);
     check(cudaStreamSynchronize(stream), "an iteration on the device");
     const IterationStats stats = stats_of(slot, 0);
     result.search_seconds = stats.time_search;

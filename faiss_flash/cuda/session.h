@@ -24,12 +24,13 @@ namespace faiss_flash::cuda {
 /// the centroids, by FAISS's rule, and ask for the next iteration again.
 class CudaSession final : public LloydSession {
    public:
-    /// Several problems only where fast_points() takes them.
-    CudaSession(const std::vector<Problem>& problems, Metric metric, Precision precision);
+    /// Several problems only where run_together() takes them.
+    CudaSession(
+            const std::vector<Problem>& problems, int64_t k, Metric metric, Precision precision);
     ~CudaSession() override { cudaStreamSynchronize(stream_.get()); }
 
-    void step(const float* centroids, int64_t k, StepResult& result) override;
-    void start(const float* centroids, int64_t k, const CentroidRules& rules) override;
+    void step(const float* centroids, StepResult& result) override;
+    void start(const float* centroids, const CentroidRules& rules) override;
     int lookahead() const override { return 1; }
     void enqueue() override;
     std::vector<IterationStats> wait() override;
@@ -47,7 +48,6 @@ class CudaSession final : public LloydSession {
         Graph graph;
     };
 
-    void make_slots(int64_t k);
     void launch(int64_t iteration);
     /// Queues the kernels of an iteration.
     void queue(int64_t iteration);
@@ -68,7 +68,6 @@ class CudaSession final : public LloydSession {
     Buffer<double> gains_; ///< [batch x k]
     Buffer<AssignCounts> counts_;
     std::array<Slot, 2> slots_;
-    int64_t k_ = 0;
     CentroidRules rules_;
     int64_t asked_ = 0;
     int64_t waited_ = 0;

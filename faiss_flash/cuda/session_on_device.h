@@ -12,23 +12,27 @@ namespace faiss_flash::cuda {
 class SessionOnDevice final : public LloydSession {
    public:
     SessionOnDevice(
-            int device, const std::vector<Problem>& problems, Metric metric, Precision precision)
-        : LloydSession(problems.front().points), device_(device) {
+            int device,
+            const std::vector<Problem>& problems,
+            int64_t k,
+            Metric metric,
+            Precision precision)
+        : LloydSession(problems.front().points, k), device_(device) {
         const DeviceGuard guard(device_);
-        session_.emplace(problems, metric, precision);
+        session_.emplace(problems, k, metric, precision);
     }
     ~SessionOnDevice() override {
         const DeviceGuard guard(device_);
         session_.reset();
     }
 
-    void step(const float* centroids, int64_t k, StepResult& result) override {
+    void step(const float* centroids, StepResult& result) override {
         const DeviceGuard guard(device_);
-        session_->step(centroids, k, result);
+        session_->step(centroids, result);
     }
-    void start(const float* centroids, int64_t k, const CentroidRules& rules) override {
+    void start(const float* centroids, const CentroidRules& rules) override {
         const DeviceGuard guard(device_);
-        session_->start(centroids, k, rules);
+        session_->start(centroids, rules);
     }
     int lookahead() const override { return session_->lookahead(); }
     void enqueue() override {

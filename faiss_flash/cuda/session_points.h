@@ -14,7 +14,7 @@
 namespace faiss_flash::cuda {
 
 /// Device arrays that an assignment fills.
-struct Assignment {
+struct AssignmentArrays {
     int32_t* ids;         ///< [batch x n]
     AssignCounts* counts; ///< [batch] added to
 };
@@ -23,7 +23,7 @@ struct Assignment {
 struct ObjectiveParts {
     const double* parts; ///< [batch x parts_of(n)] (update/reduce.h), on the device
     bool gains;          ///< the update's gains are to be added,
-    const float* mean;   ///< [d] of points and centroids less this, or null
+    const float* mean;   ///< [batch x d] of points and centroids less this, or null
 };
 
 class SessionPoints {
@@ -35,7 +35,7 @@ class SessionPoints {
             const float* centroids,
             int64_t k,
             Metric metric,
-            const Assignment& output,
+            const AssignmentArrays& output,
             cudaStream_t stream) = 0;
     /// Of the last iteration that the host has seen: what to expect of the next ones.
     virtual void told(const IterationStats& /*stats*/) {}
@@ -45,9 +45,28 @@ class SessionPoints {
     virtual bool replays() const = 0;
 };
 
+/// What suits the problems and the precision asked for. Several problems only where these
+/// run_together().
+std::unique_ptr<SessionPoints> session_points(
+        const std::vector<Problem>& problems,
+        int64_t k,
+        Metric metric,
+        Precision precision,
+        cudaStream_t stream);
+
+bool run_together(const std::vector<Problem>& problems, int64_t k, Precision precision);
+
 /// One problem, exact (exact/assign.h). weighted: the update's sums are not those of the points.
 std::unique_ptr<SessionPoints> exact_points(
         const Points& points, Metric metric, bool weighted, cudaStream_t stream);
+
+/// Problems of equal n and d, exact, in one kernel (direct/assign.h).
+std::unique_ptr<SessionPoints> direct_points(
+        const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream);
+
+/// True for short rows, without weights, where one kernel for all takes less time than the passes
+/// of exact_points() for each.
+bool has_direct_points(const std::vector<Problem>& problems, int64_t k);
 
 /// Problems of equal n and d in 16 bits: centroids are rounded, nothing is checked
 /// (assign/assign.h). f16 and bf16 rows that lie side by side on the device stay where they are.

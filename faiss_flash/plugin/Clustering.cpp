@@ -1,11 +1,10 @@
 #include <faiss_flash/Clustering.h>
 
 #include <faiss/IndexFlat.h>
-#include <faiss/impl/AuxIndexStructures.h>
 #include <faiss_flash/kmeans.h>
 #include <faiss_flash/plugin/errors.h>
-#include <faiss_flash/plugin/faiss_version.h>
 #include <faiss_flash/plugin/flat_index.h>
+#include <faiss_flash/plugin/options.h>
 
 #include <algorithm>
 #include <limits>
@@ -29,43 +28,8 @@ class CodecDecoder final : public RowDecoder {
     const faiss::Index& codec_;
 };
 
-KMeansOptions engine_options(const faiss::ClusteringParameters& cp, Metric metric) {
-    KMeansOptions options;
-    options.metric = metric;
-    options.niter = cp.niter;
-    options.nredo = cp.nredo;
-    options.verbose = cp.verbose;
-    options.spherical = cp.spherical;
-    options.int_centroids = cp.int_centroids;
-    options.frozen_centroids = cp.frozen_centroids;
-    options.min_points_per_centroid = cp.min_points_per_centroid;
-    options.max_points_per_centroid = cp.max_points_per_centroid;
-#if FAISS_FLASH_FAISS_AT_LEAST(1, 9, 0)
-    options.seed = cp.seed;
-    options.use_faster_subsampling = cp.use_faster_subsampling;
-#else
-    options.seed = static_cast<uint32_t>(cp.seed); // before 1.9 a negative seed is its bits
-#endif
-#if FAISS_FLASH_FAISS_AT_LEAST(1, 14, 2)
-    options.early_stop_threshold = cp.early_stop_threshold;
-#elif FAISS_FLASH_FAISS_AT_LEAST(1, 14, 0)
-    options.early_stop_threshold = 0.0;
-#else
-    options.early_stop_threshold.reset();
-#endif
-    options.poll = [] { faiss::InterruptCallback::check(); };
-    return options;
-}
-
 bool engine_runs(const faiss::ClusteringParameters& cp, const faiss::Index& index) {
-#if FAISS_FLASH_FAISS_AT_LEAST(1, 14, 0)
-    if (cp.init_method != faiss::ClusteringInitMethod::RANDOM) {
-        return false;
-    }
-#else
-    (void)cp;
-#endif
-    return as_flat(index) != nullptr;
+    return engine_takes(cp) && as_flat(index) != nullptr;
 }
 
 faiss::ClusteringIterationStats to_faiss(const IterationStats& stats) {
@@ -129,8 +93,7 @@ void Clustering::train_encoded(
         input.initial_centroids =
                 VectorView::of(centroids.data(), static_cast<int64_t>(centroids.size() / d), dim);
     }
-    auto options = engine_options(*this, engine_metric(index.metric_type));
-    options.device = device;
+    const auto options = engine_options(*this, engine_metric(index.metric_type), device);
     KMeansResult result =
             with_faiss_errors([&] { return kmeans(input, static_cast<int64_t>(k), options); });
 

@@ -1,9 +1,11 @@
 #include <faiss_flash/plugin/coarse_quantizer.h>
 
 #include <faiss/IndexFlat.h>
+#include <faiss/IndexPQ.h>
 #include <faiss_flash/Clustering.h>
 #include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/flat_index.h>
+#include <faiss_flash/train.h>
 
 #include <cstdio>
 #include <vector>
@@ -109,6 +111,10 @@ void train_coarse_quantizer(
             train_then_add(ivf, n, x, device);
         } else {
             train_by_itself(ivf, n, x, device);
+        }
+    } else if (!full) {
+        if (auto* multi = dynamic_cast<faiss::MultiIndexQuantizer*>(ivf.quantizer)) {
+            train(*multi, n, x, device);
         }
     }
     finish();

@@ -222,5 +222,19 @@ TEST(KMeans, EveryDTypeGivesTheSameClusters) {
     EXPECT_EQ(kmeans(narrow, 9).centroids, kmeans(input_of(x, 6), 9).centroids);
 }
 
+TEST(Estimate, GrowsWithTheWork) {
+    KMeansOptions options;
+    options.device = "cpu";
+    options.niter = 10;
+    const Estimate few = estimate(100000, 16, 100, options);
+    EXPECT_EQ(few.device, "cpu");
+    EXPECT_EQ(few.device_bytes, 0);
+    EXPECT_GT(few.seconds, 0);
+    options.max_points_per_centroid = -1;
+    EXPECT_GT(estimate(100000, 16, 100, options).host_bytes, few.host_bytes); // no sample
+    EXPECT_THROW(estimate(0, 16, 100, options), InvalidArgument);
+    EXPECT_THROW(estimate(10, 16, 100, options), InvalidArgument);
+}
+
 } // namespace
 } // namespace faiss_flash

@@ -24,11 +24,32 @@ struct Outcome {
     int64_t decided = 0;
 };
 
-Outcome run(
-        const ScoreKernel& kernel, const Points& points, const Floats& centroids, Metric metric) {
+/// What assigns: a score kernel for all rows, or for all but short ones.
+struct Kernels {
+    const ScoreKernel* scores;
+    const NarrowKernel* narrow;
+};
+
+std::vector<Kernels> all_kernels() {
+    std::vector<Kernels> all;
+    for (const ScoreKernel* scores : score_kernels()) {
+        all.push_back({scores, nullptr});
+    }
+    for (const NarrowKernel* narrow : narrow_kernels()) {
+        all.push_back({&score_kernel(), narrow});
+    }
+    return all;
+}
+
+Outcome run(const Kernels& kernels, const Points& points, const Floats& centroids, Metric metric) {
     const int64_t d = points.d();
     const CentroidTable table(
-            centroids.data(), static_cast<int64_t>(centroids.size()) / d, d, metric, kernel);
+            centroids.data(),
+            static_cast<int64_t>(centroids.size()) / d,
+            d,
+            metric,
+            *kernels.scores,
+            kernels.narrow);
     BlockAssigner assigner(points, table);
     Outcome outcome;
     const int64_t rows = BlockAssigner::rows_per_block(d);
@@ -44,14 +65,15 @@ Outcome run(
     return outcome;
 }
 
-struct Assign : testing::TestWithParam<std::tuple<const ScoreKernel*, Metric>> {
-    const ScoreKernel& kernel = *std::get<0>(GetParam());
+struct Assign : testing::TestWithParam<std::tuple<Kernels, Metric>> {
+    Kernels kernels = std::get<0>(GetParam());
     Metric metric = std::get<1>(GetParam());
 
     Outcome expect_exact(
             const Floats& x, const Floats& centroids, int64_t d, bool ties_are_exact = true) {
         const auto n = static_cast<int64_t>(x.size()) / d;
-        const auto outcome = run(kernel, Points(VectorView::of(x.data(), n, d)), centroids, metric);
+        const auto outcome =
+                run(kernels, Points(VectorView::of(x.data(), n, d)), centroids, metric);
         EXPECT_EQ(test::count_wrong(metric, x, centroids, d, outcome.ids, ties_are_exact), 0);
         for (size_t i = 0; i < outcome.ids.size(); i++) {
             const float* row = x.data() + static_cast<int64_t>(i) * d;
@@ -80,6 +102,26 @@ TEST_P(Assign, Dimensions) {
     for (const int64_t d : {1, 2, 3, 8, 15, 16, 17, 100, 128, 129, 768, 1021, 4096}) {
         SCOPED_TRACE("d=" + std::to_string(d));
         expect_exact(test::normal(70, d, 1), test::normal(53, d, 2), d);
+    }
+}
+
+/// As a product quantizer's, with near-ties and columns of an odd number.
+TEST_P(Assign, ShortRows) {
+    for (const int64_t d : {1, 2, 3, 4, 5, 7, 8, 9, 12, 16}) {
+        SCOPED_TRACE("d=" + std::to_string(d));
+        const Floats centroids = test::normal(256, d, 2);
+        expect_exact(test::normal(5000, d, 1), centroids, d);
+        expect_exact(test::descriptors(2000, d, 3), test::descriptors(100, d, 4), d);
+        Floats x = test::normal(1000, d, 5, 0, 1e-7f);
+        for (size_t i = 0; i < x.size(); i++) {
+            const size_t j = i % static_cast<size_t>(d);
+            const size_t a = i / static_cast<size_t>(d) % 256;
+            const size_t b = (a * 5 + 1) % 256;
+            x[i] += (centroids[a * static_cast<size_t>(d) + j] +
+                     centroids[b * static_cast<size_t>(d) + j]) /
+                    2;
+        }
+        expect_exact(x, centroids, d);
     }
 }
 
@@ -193,7 +235,7 @@ TEST_P(Assign, NotFiniteRowsGetNoCentroid) {
     x[8 * 3] = std::numeric_limits<float>::quiet_NaN();
     x[8 * 17 + 5] = std::numeric_limits<float>::infinity();
     const Floats centroids = test::normal(20, 8, 13);
-    const auto outcome = run(kernel, Points(VectorView::of(x.data(), 40, 8)), centroids, metric);
+    const auto outcome = run(kernels, Points(VectorView::of(x.data(), 40, 8)), centroids, metric);
     for (size_t i = 0; i < 40; i++) {
         if (i == 3 || i == 17) {
             EXPECT_EQ(outcome.ids[i], -1);
@@ -219,7 +261,7 @@ TEST_P(Assign, StridedAndNarrowTypes) {
     view.dtype = DType::u8;
     view.row_stride = 13;
     const Floats centroids = test::descriptors(33, 10, 15);
-    const auto outcome = run(kernel, Points(view), centroids, metric);
+    const auto outcome = run(kernels, Points(view), centroids, metric);
     EXPECT_EQ(test::count_wrong(metric, x, centroids, 10, outcome.ids), 0);
 }
 
@@ -227,11 +269,13 @@ INSTANTIATE_TEST_SUITE_P(
         Kernels,
         Assign,
         testing::Combine(
-                testing::ValuesIn(score_kernels()),
+                testing::ValuesIn(all_kernels()),
                 testing::Values(Metric::l2, Metric::inner_product)),
         [](const auto& tested) {
-            return std::string(std::get<0>(tested.param)->name()) +
-                   (std::get<1>(tested.param) == Metric::l2 ? "_l2" : "_inner_product");
+            const Kernels& kernels = std::get<0>(tested.param);
+            const std::string name = kernels.narrow ? std::string("narrow_") + kernels.narrow->isa
+                                                    : kernels.scores->name();
+            return name + (std::get<1>(tested.param) == Metric::l2 ? "_l2" : "_inner_product");
         });
 
 /// The bound must be a bound: float32 scores of adversarial sums stay within it.

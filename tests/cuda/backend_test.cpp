@@ -143,12 +143,12 @@ void expect_equal_steps(
         Floats centroids,
         int64_t k) {
     const std::vector<Problem> problem{{points, weights}};
-    const auto expected_session = cpu.open(problem, metric, Precision::exact);
-    const auto session = cuda.open(problem, metric, Precision::exact);
+    const auto expected_session = cpu.open(problem, k, metric, Precision::exact);
+    const auto session = cuda.open(problem, k, metric, Precision::exact);
     StepResult expected, result;
     for (int iteration = 0; iteration < 3; iteration++) {
-        expected_session->step(centroids.data(), k, expected);
-        session->step(centroids.data(), k, result);
+        expected_session->step(centroids.data(), expected);
+        session->step(centroids.data(), result);
         ASSERT_EQ(result.sizes, expected.sizes) << iteration;
         ASSERT_EQ(result.weights, expected.weights) << iteration;
         ASSERT_EQ(

@@ -12,7 +12,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MAX_LINES = 600
 
 PUBLIC = [f"faiss_flash/{path.name}" for path in sorted((ROOT / "faiss_flash").glob("*.h"))]
-ENGINE = ["faiss_flash/kmeans.h"]
+# Of those, the headers that know nothing of FAISS: the library faiss_flash_core.
+ENGINE = ["faiss_flash/codes.h", "faiss_flash/kmeans.h", "faiss_flash/opq.h"]
 # What each folder may include of this project, of FAISS and of the libraries that only some use.
 ALLOWED = {
     "faiss_flash/core": [*ENGINE, "faiss_flash/core/"],
@@ -50,7 +51,7 @@ def check():
             yield f"{name}: {lines} lines, more than {MAX_LINES}"
         folder = next((folder for folder in ALLOWED if name.startswith(folder + "/")), None)
         if name in PUBLIC:
-            allowed = [*ENGINE, "faiss/"] if name not in ENGINE else []
+            allowed = ENGINE if name in ENGINE else [*ENGINE, "faiss/"]
         elif folder:
             allowed = ALLOWED[folder] + EXCEPTIONS.get(name, [])
         else:

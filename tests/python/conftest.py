@@ -1,5 +1,6 @@
 """Data that the tests share, and a runner for code in a process of its own."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,11 @@ import time
 
 import numpy as np
 import pytest
+
+import faiss_flash
+
+if os.environ.get("FAISS_FLASH_TEST_CLASSES") == "portable":
+    faiss_flash.faiss_classes = lambda: importlib.import_module("faiss_flash.portable")
 
 
 def mixture(n, d, centers, seed, spread=0.5):

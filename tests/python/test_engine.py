@@ -304,3 +304,17 @@ def test_version():
     assert faiss_flash.available_backends()[-1] == "cpu"
     with pytest.raises(AttributeError, match="nothing"):
         faiss_flash.nothing  # noqa: B018
+
+
+def test_estimate():
+    few = faiss_flash.estimate(100000, 32, 64, niter=5, device="cpu")
+    assert few["device"] == "cpu" and few["device_bytes"] == 0
+    assert few["seconds"] > 0 and few["host_bytes"] > 64 * 32 * 4
+    # 256 points a centroid are sampled at most.
+    assert faiss_flash.estimate(10**9, 32, 64)["host_bytes"] < 10**7
+    with pytest.raises(ValueError, match="k=5 exceeds n=4"):
+        faiss_flash.estimate(4, 32, 5)
+    with pytest.raises(ValueError, match="d=0 must be positive"):
+        faiss_flash.estimate(4, 0, 2)
+    with pytest.raises(ValueError, match="dtype='float8' is not one of float32"):
+        faiss_flash.estimate(4, 3, 2, dtype="float8")

@@ -155,7 +155,7 @@ void assign_exact(
     count_kernel<<<1, 1, 0, stream>>>(open_count.get(), output.counts);
     check_launch("counting open points");
     if (output.values) {
-        measure(points, centroids, metric, output.ids, output.values, stream);
+        measure(points.rows(), n, d, centroids, metric, output.ids, output.values, stream);
     }
 }
 

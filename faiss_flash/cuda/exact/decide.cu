@@ -20,7 +20,6 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kLanes = 8; // of a sum
 constexpr int kGroups = kThreads / kLanes;
-constexpr int32_t kNoId = 0x7FFFFFFF;
 
 __device__ unsigned group_mask() {
     return 0xFFu << (threadIdx.x % 32 / kLanes * kLanes);
@@ -365,15 +364,16 @@ void decide(
 }
 
 void measure(
-        const DevicePoints& points,
+        const float* rows,
+        int64_t n,
+        int64_t d,
         const float* centroids,
         Metric metric,
         const int32_t* ids,
         double* values,
         cudaStream_t stream) {
-    const int64_t n = points.n();
     value_kernel<<<blocks_of(n * kLanes, kThreads), kThreads, 0, stream>>>(
-            points.rows(), centroids, ids, n, points.d(), metric == Metric::l2, values);
+            rows, centroids, ids, n, d, metric == Metric::l2, values);
     check_launch("values of an assignment");
 }
 

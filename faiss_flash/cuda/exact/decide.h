@@ -61,9 +61,12 @@ void decide(
         int32_t* ids,
         cudaStream_t stream);
 
-/// values [n]: squared distances to or products with the centroids of ids, in float64; NaN for -1.
+/// values [n]: squared distances of rows [n x d] to, or products with, the centroids of ids, in
+/// float64; NaN for -1.
 void measure(
-        const DevicePoints& points,
+        const float* rows,
+        int64_t n,
+        int64_t d,
         const float* centroids,
         Metric metric,
         const int32_t* ids,

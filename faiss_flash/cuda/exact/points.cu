@@ -20,11 +20,13 @@ constexpr int kThreads = 256;
 constexpr int kReferenceThreads = 512;
 constexpr int64_t kSample = 16384; // rows that make the mean: any value will do, a good one is fast
 
-/// Mean of evenly spaced rows, in a fixed order; one block of 32 x 8 threads for 32 columns.
+/// Mean of evenly spaced rows, in a fixed order; one block of 32 x 8 threads for 32 columns of a
+/// problem.
 __global__ void mean_kernel(
         const float* rows, int64_t n, int64_t d, int64_t sample, bool integers, float* mean) {
     __shared__ double sums[8][33];
     const int64_t column = int64_t{blockIdx.x} * 32 + threadIdx.x;
+    rows += blockIdx.y * n * d;
     double sum = 0;
     for (int64_t i = threadIdx.y; i < sample && column < d; i += 8) {
         const float value = rows[i * n / sample * d + column];
@@ -38,24 +40,29 @@ __global__ void mean_kernel(
         }
         const double value = sum / static_cast<double>(sample);
         // Integers less an integer stay exact in f16.
-        mean[column] = static_cast<float>(integers ? rint(value) : value);
+        mean[blockIdx.y * d + column] = static_cast<float>(integers ? rint(value) : value);
     }
 }
 
-/// The largest finite |x_j - mean_j|.
+/// The largest finite |x_j - mean_j| of a problem's `count` values.
 __global__ void largest_kernel(
         const float* rows, const float* mean, int64_t count, int64_t d, float* largest) {
+    rows += blockIdx.y * count;
+    mean += blockIdx.y * d;
     float mine = 0;
     for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
          i += int64_t{gridDim.x} * blockDim.x) {
         const float magnitude = fabsf(rows[i] - mean[i % d]);
         mine = isfinite(magnitude) ? fmaxf(mine, magnitude) : mine;
     }
-    atomic_max(largest, mine);
+    atomic_max(largest + blockIdx.y, mine);
 }
 
-/// One warp.
+/// One warp a problem.
 __global__ void scale_kernel(const float* mean, int64_t d, float* scale, float* mean_length) {
+    mean += blockIdx.x * d;
+    scale += blockIdx.x;
+    mean_length += blockIdx.x;
     double square = 0;
     for (int64_t j = threadIdx.x; j < d; j += 32) {
         square += double{mean[j]} * double{mean[j]};
@@ -127,35 +134,43 @@ __global__ void reference_kernel(
 
 } // namespace
 
+Scaling::Scaling(int64_t batch_in, int64_t d_in, cudaStream_t stream)
+    : batch(batch_in),
+      d(d_in),
+      mean(static_cast<size_t>(batch * d), stream),
+      mean_length(static_cast<size_t>(batch), stream),
+      scale(static_cast<size_t>(batch), stream) {}
+
+void Scaling::find(const float* rows, int64_t n, bool integers, cudaStream_t stream) {
+    const auto problems = static_cast<unsigned>(batch);
+    mean_kernel<<<dim3(blocks_of(d, 32), problems), dim3(32, 8), 0, stream>>>(
+            rows, n, d, std::min(n, kSample), integers, mean.get());
+    check_launch("mean of the points");
+    const auto bytes = static_cast<size_t>(batch) * sizeof(float);
+    check(cudaMemsetAsync(scale.get(), 0, bytes, stream), "clearing the scale");
+    const dim3 blocks(std::min(blocks_of(n * d, kThreads), 4096u), problems);
+    largest_kernel<<<blocks, kThreads, 0, stream>>>(rows, mean.get(), n * d, d, scale.get());
+    check_launch("largest coordinate");
+    scale_kernel<<<problems, 32, 0, stream>>>(mean.get(), d, scale.get(), mean_length.get());
+    check_launch("scale of the points");
+}
+
 DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaStream_t stream)
     : n_(n),
       d_(points.d()),
       row_elements_(padded_columns(d_)),
       rows_(static_cast<size_t>(n * d_), stream),
       halves_(static_cast<size_t>(n * row_elements_), stream),
-      mean_(static_cast<size_t>(d_), stream),
-      mean_length_(1, stream),
-      scale_(1, stream),
+      scaling_(1, d_, stream),
       lengths_(static_cast<size_t>(n), stream),
       residuals_(static_cast<size_t>(n), stream),
       reference_(2, stream) {
     load_rows(points, first, n, rows_.get(), d_, stream);
-    const DType dtype = points.view().dtype;
-    const bool integers = !points.view().decoder && (dtype == DType::u8 || dtype == DType::i8);
-    mean_kernel<<<static_cast<unsigned>((d_ + 31) / 32), dim3(32, 8), 0, stream>>>(
-            rows_.get(), n, d_, std::min(n, kSample), integers, mean_.get());
-    check_launch("mean of the points");
-    check(cudaMemsetAsync(scale_.get(), 0, sizeof(float), stream), "clearing the scale");
-    const unsigned blocks = std::min(blocks_of(n * d_, kThreads), 4096u);
-    largest_kernel<<<blocks, kThreads, 0, stream>>>(
-            rows_.get(), mean_.get(), n * d_, d_, scale_.get());
-    check_launch("largest coordinate");
-    scale_kernel<<<1, 32, 0, stream>>>(mean_.get(), d_, scale_.get(), mean_length_.get());
-    check_launch("scale of the points");
+    scaling_.find(rows_.get(), n, has_integers(points), stream);
     convert_kernel<<<blocks_of(32 * n, kThreads), kThreads, 0, stream>>>(
             rows_.get(),
-            mean_.get(),
-            scale_.get(),
+            mean(),
+            scale(),
             n,
             static_cast<int>(d_),
             static_cast<int>(row_elements_),

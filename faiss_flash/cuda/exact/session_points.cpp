@@ -27,7 +27,7 @@ class ExactPoints final : public SessionPoints {
             const float* centroids,
             int64_t k,
             Metric metric,
-            const Assignment& output,
+            const AssignmentArrays& output,
             cudaStream_t stream) override {
         assign_exact(
                 points_,

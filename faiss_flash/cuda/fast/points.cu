@@ -53,7 +53,7 @@ class FastPoints final : public SessionPoints {
             const float* centroids,
             int64_t k,
             Metric metric,
-            const Assignment& output,
+            const AssignmentArrays& output,
             cudaStream_t stream) override {
         if (table_.k != k) {
             table_ = CentroidTable(batch_, k, d_, bf16_, metric, stream);

@@ -18,6 +18,9 @@ __global__ void mean_kernel(const MeanArguments arguments) {
         return;
     }
     const int d = arguments.d;
+    const int64_t problem = cluster / arguments.k;
+    const double* units = arguments.units + problem * (d + 1);
+    const float* mean = arguments.gains.mean ? arguments.gains.mean + problem * d : nullptr;
     const SumLayout& layout = arguments.layout;
     long long* row = arguments.sums + cluster * arguments.limbs * layout.places;
     // Factors are powers of two: as exact as the host's divisions.
@@ -27,7 +30,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
             total = total * arguments.limb_unit +
                     static_cast<double>(row[limb * layout.places + place]);
         }
-        return total * arguments.units[column];
+        return total * units[column];
     };
     const auto size = static_cast<int64_t>(arguments.counts[cluster]);
     const double weight =
@@ -49,7 +52,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
             centroids[i] = exists && arguments.output.gains
                                    ? arguments.gains.centroids[cluster * d + column]
                                    : 0.0f;
-            means[i] = exists && arguments.gains.mean ? arguments.gains.mean[column] : 0.0f;
+            means[i] = exists && mean ? mean[column] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < kEach; i++) {

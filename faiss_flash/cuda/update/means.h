@@ -13,10 +13,11 @@ struct MeanArguments {
     unsigned long long* counts;
     bool keep; ///< sums and counts for the next run; else they are cleared
     bool weighted;
-    int64_t clusters;
+    int64_t clusters; ///< of all problems,
+    int64_t k;        ///< and of one
     int d;
     SumLayout layout;
-    const double* units;
+    const double* units; ///< [batch x (d + 1)]
     double limb_unit;
     int limbs;
     CentroidUpdate::Output output;

@@ -42,6 +42,7 @@ __global__ void __launch_bounds__(kRowThreads) square_kernel(
     __shared__ typename Reduce::TempStorage storage;
     const int64_t first = int64_t{blockIdx.x} * kPart;
     const int64_t end = min(n, first + kPart);
+    mean = mean ? mean + blockIdx.y * d : nullptr;
     double sum = 0;
     for (int64_t i = first + threadIdx.x / 32; i < end; i += kRowThreads / 32) {
         const Element* row = rows + (blockIdx.y * n + i) * row_elements;

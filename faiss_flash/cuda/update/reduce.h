@@ -20,7 +20,7 @@ void sum_parts(const double* values, int64_t n, double* parts, cudaStream_t stre
 
 /// What points add to an objective whatever their centroids: parts [batch x parts_of(n)] of the
 /// sums of |row - mean|^2 (l2), or zeros, of rows [batch x n x d], which are row_elements apart;
-/// mean [d] or null. float, __half or __nv_bfloat16.
+/// mean [batch x d] or null. float, __half or __nv_bfloat16.
 template <class Element>
 void sum_squares(
         Metric metric,

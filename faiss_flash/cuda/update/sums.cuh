@@ -31,7 +31,7 @@ struct SumArguments {
     int d;
     int chunk; ///< entries of a block
     SumLayout layout;
-    const float* scale; ///< [d] of the upper piece
+    const float* scale; ///< [batch x (d + 1)] of the upper piece
     int lower_bits;
     int limbs;
     double limb_step;
@@ -162,10 +162,11 @@ __global__ void __launch_bounds__(
     }
     const auto lower_scale = static_cast<float>(1 << arguments.lower_bits);
     float scale[kVector];
+    const float* scales = arguments.scale + int64_t{problem} * (arguments.d + 1);
     float least[kVector]; // the smallest magnitude without bits below the first limb
 #pragma unroll
     for (int v = 0; v < kVector; v++) {
-        scale[v] = column + v < arguments.d ? arguments.scale[column + v] : 1.0f;
+        scale[v] = column + v < arguments.d ? scales[column + v] : 1.0f;
         least[v] = kMantissa<Element> / lower_scale / scale[v];
     }
     const int64_t cluster_sums = int64_t{arguments.limbs} * layout.places;

@@ -28,7 +28,8 @@ constexpr int kUpperBits = 22; // what float32 rounds to an integer by an additi
 constexpr int kMostRun = 64;   // points of a group of lanes: pieces add up in 32 bits
 constexpr int kSingles = 4;    // columns of a lane where rows are not read in vectors
 
-/// Largest and smallest non-zero |weight x| of each column; columns d: of the weights themselves.
+/// Largest and smallest non-zero |weight x| of each problem's columns; columns d: of the weights
+/// themselves. [batch x (d + 1)]
 template <class Element>
 __global__ void range_kernel(
         const uint8_t* rows,
@@ -42,10 +43,11 @@ __global__ void range_kernel(
     if (column > d) {
         return;
     }
+    const int64_t problem = blockIdx.z;
     double high = 0;
     double low = HUGE_VAL;
     for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
-        const auto* row = reinterpret_cast<const Element*>(rows + i * row_bytes);
+        const auto* row = reinterpret_cast<const Element*>(rows + (problem * n + i) * row_bytes);
         const double weight = weights ? weights[i] : 1.0;
         const double x = column < d ? static_cast<float>(row[column]) : 1.0f;
         const double value = fabs(weight * x);
@@ -53,8 +55,9 @@ __global__ void range_kernel(
         low = value > 0 ? fmin(low, value) : low;
     }
     // Of values >= 0, which order as their bits do.
-    atomicMax(largest + column, static_cast<unsigned long long>(__double_as_longlong(high)));
-    atomicMin(smallest + column, static_cast<unsigned long long>(__double_as_longlong(low)));
+    const int64_t at = problem * (d + 1) + column;
+    atomicMax(largest + at, static_cast<unsigned long long>(__double_as_longlong(high)));
+    atomicMin(smallest + at, static_cast<unsigned long long>(__double_as_longlong(low)));
 }
 
 /// The same as sum_kernel() for weights, and for values that float32 arithmetic cannot cut: a
@@ -79,7 +82,7 @@ __global__ void general_sum_kernel(
     const int places = arguments.layout.places;
     const int last = weights ? places : places - 1;
     for (int place = static_cast<int>(threadIdx.x); place < last; place += kThreads) {
-        const double scale = 1 / units[place];
+        const double scale = 1 / units[problem * (arguments.d + 1) + place];
         long long mine[FixedPoint::kMaxLimbs] = {};
         long long gained = 0;
         for (int i = 0; i < count; i++) {
@@ -148,8 +151,9 @@ void with_element(DType dtype, const Body& body) {
 }
 
 /// True where pieces of every column's values are exact as float32: none is subnormal or infinite.
-bool fits_float(const FixedPoint& format, const ColumnRange& range, int64_t d) {
-    for (int64_t j = 0; j < d; j++) {
+/// The last of `columns` are the weights'.
+bool fits_float(const FixedPoint& format, const ColumnRange& range, int64_t columns) {
+    for (int64_t j = 0; j + 1 < columns; j++) {
         const auto column = static_cast<size_t>(j);
         const int power = std::ilogb(format.scale[column]) + kUpperBits - format.limb_bits;
         const int lowest = range.largest[column] > 0 ? std::ilogb(range.smallest[column]) - 23 : 0;
@@ -165,57 +169,76 @@ bool fits_float(const FixedPoint& format, const ColumnRange& range, int64_t d) {
 CentroidUpdate::CentroidUpdate(const UpdateRows& rows, const float* weights, cudaStream_t stream)
     : rows_(rows),
       weights_(weights),
-      units_(static_cast<size_t>(rows.d + 1), stream),
-      scale_(static_cast<size_t>(rows.d + 1), stream) {
+      units_(static_cast<size_t>(rows.batch * (rows.d + 1)), stream),
+      scale_(static_cast<size_t>(rows.batch * (rows.d + 1)), stream) {
     plan(stream);
 }
 
-void CentroidUpdate::plan(cudaStream_t stream) {
+std::vector<ColumnRange> CentroidUpdate::find_ranges(cudaStream_t stream) const {
     const int64_t columns = rows_.d + 1; // the last one sums the weights
-    const auto count = static_cast<size_t>(columns);
-    ColumnRange range(columns);
     // All of a binary16, whatever the data, where one limb holds it: nothing to wait for.
-    std::fill(range.largest.begin(), range.largest.end(), 65504.0);
-    std::fill(range.smallest.begin(), range.smallest.end(), 0x1p-1); // 2^-24 is its last bit
-    if (rows_.dtype != DType::f16 || FixedPoint::plan(range, rows_.n).limbs > 1) {
-        range = ColumnRange(columns);
-        const Buffer<double> largest(count, stream);
-        const Buffer<double> smallest(count, stream);
-        copy(largest.get(), range.largest.data(), columns, cudaMemcpyHostToDevice, stream);
-        copy(smallest.get(), range.smallest.data(), columns, cudaMemcpyHostToDevice, stream);
-        const int64_t n = rows_.batch * rows_.n;
-        const dim3 grid(
-                static_cast<unsigned>(std::min<int64_t>(n, 2048)), blocks_of(columns, kThreads));
-        with_element(rows_.dtype, [&](auto element) {
-            range_kernel<decltype(element)><<<grid, kThreads, 0, stream>>>(
-                    static_cast<const uint8_t*>(rows_.data),
-                    rows_.row_bytes,
-                    weights_,
-                    n,
-                    rows_.d,
-                    reinterpret_cast<unsigned long long*>(largest.get()),
-                    reinterpret_cast<unsigned long long*>(smallest.get()));
-        });
-        check_launch("ranges of the columns");
-        copy(range.largest.data(), largest.get(), columns, cudaMemcpyDeviceToHost, stream);
-        copy(range.smallest.data(), smallest.get(), columns, cudaMemcpyDeviceToHost, stream);
-        check(cudaStreamSynchronize(stream), "waiting for the ranges");
-        // A value's last bit lies closer to its first than in a float32.
-        const int fewer = rows_.dtype == DType::f16 ? 13 : rows_.dtype == DType::bf16 ? 16 : 0;
-        for (double& smallest_value : range.smallest) {
-            smallest_value = std::ldexp(smallest_value, fewer);
+    ColumnRange half(columns);
+    std::fill(half.largest.begin(), half.largest.end(), 65504.0);
+    std::fill(half.smallest.begin(), half.smallest.end(), 0x1p-1); // 2^-24 is its last bit
+    const auto batch = static_cast<size_t>(rows_.batch);
+    if (rows_.dtype == DType::f16 && FixedPoint::plan(half, rows_.n).limbs == 1) {
+        return std::vector<ColumnRange>(batch, half);
+    }
+    ColumnRange all(rows_.batch * columns);
+    const Buffer<double> largest(all.largest.size(), stream);
+    const Buffer<double> smallest(all.largest.size(), stream);
+    const int64_t count = rows_.batch * columns;
+    copy(largest.get(), all.largest.data(), count, cudaMemcpyHostToDevice, stream);
+    copy(smallest.get(), all.smallest.data(), count, cudaMemcpyHostToDevice, stream);
+    const dim3 grid(
+            static_cast<unsigned>(std::min<int64_t>(rows_.n, 2048)),
+            blocks_of(columns, kThreads),
+            static_cast<unsigned>(rows_.batch));
+    with_element(rows_.dtype, [&](auto element) {
+        range_kernel<decltype(element)><<<grid, kThreads, 0, stream>>>(
+                static_cast<const uint8_t*>(rows_.data),
+                rows_.row_bytes,
+                weights_,
+                rows_.n,
+                rows_.d,
+                reinterpret_cast<unsigned long long*>(largest.get()),
+                reinterpret_cast<unsigned long long*>(smallest.get()));
+    });
+    check_launch("ranges of the columns");
+    copy(all.largest.data(), largest.get(), count, cudaMemcpyDeviceToHost, stream);
+    copy(all.smallest.data(), smallest.get(), count, cudaMemcpyDeviceToHost, stream);
+    check(cudaStreamSynchronize(stream), "waiting for the ranges");
+    // A value's last bit lies closer to its first than in a float32.
+    const int fewer = rows_.dtype == DType::f16 ? 13 : rows_.dtype == DType::bf16 ? 16 : 0;
+    std::vector<ColumnRange> ranges(batch, ColumnRange(columns));
+    for (int64_t i = 0; i < count; i++) {
+        ColumnRange& range = ranges[static_cast<size_t>(i / columns)];
+        const auto column = static_cast<size_t>(i % columns);
+        range.largest[column] = all.largest[static_cast<size_t>(i)];
+        range.smallest[column] = std::ldexp(all.smallest[static_cast<size_t>(i)], fewer);
+    }
+    return ranges;
+}
+
+void CentroidUpdate::plan(cudaStream_t stream) {
+    const int64_t columns = rows_.d + 1;
+    in_float_ = !weights_;
+    std::vector<double> units;
+    std::vector<float> scale;
+    // Each problem's scales are its own, so that its means have the bits that they have alone;
+    // limbs that only others need are zeros.
+    for (const ColumnRange& range : find_ranges(stream)) {
+        const FixedPoint format = FixedPoint::plan(range, rows_.n);
+        limbs_ = std::max(limbs_, format.limbs);
+        limb_bits_ = format.limb_bits; // follows from n
+        in_float_ = in_float_ && fits_float(format, range, columns);
+        for (const double factor : format.scale) {
+            units.push_back(1 / factor);
+            scale.push_back(static_cast<float>(std::ldexp(factor, kUpperBits - format.limb_bits)));
         }
     }
-    format_ = FixedPoint::plan(range, rows_.n);
-    in_float_ = !weights_ && fits_float(format_, range, rows_.d);
-    std::vector<double> units(count);
-    std::vector<float> scale(count);
-    for (size_t j = 0; j < count; j++) {
-        units[j] = 1 / format_.scale[j];
-        scale[j] = static_cast<float>(std::ldexp(format_.scale[j], kUpperBits - format_.limb_bits));
-    }
-    copy(units_.get(), units.data(), columns, cudaMemcpyHostToDevice, stream);
-    copy(scale_.get(), scale.data(), columns, cudaMemcpyHostToDevice, stream);
+    copy(units_.get(), units.data(), rows_.batch * columns, cudaMemcpyHostToDevice, stream);
+    copy(scale_.get(), scale.data(), rows_.batch * columns, cudaMemcpyHostToDevice, stream);
 
     int64_t vector = 16 / dtype_size(rows_.dtype);
     vectors_ = rows_.d % vector == 0 && rows_.row_bytes % 16 == 0 &&
@@ -245,7 +268,7 @@ void CentroidUpdate::reserve(int64_t k, cudaStream_t stream) {
         moved_ = MovedPoints(rows_.batch, rows_.n, k, stream);
     }
     const auto clusters = static_cast<size_t>(rows_.batch * k);
-    const size_t count = clusters * static_cast<size_t>(format_.limbs * layout_.places);
+    const size_t count = clusters * static_cast<size_t>(limbs_ * layout_.places);
     sums_ = Buffer<unsigned long long>(count, stream);
     counts_ = Buffer<unsigned long long>(clusters, stream);
     check(cudaMemsetAsync(sums_.get(), 0, count * 8, stream), "clearing the sums");
@@ -262,9 +285,9 @@ void CentroidUpdate::sum(const Entries& entries, cudaStream_t stream) {
     arguments.d = static_cast<int>(rows_.d);
     arguments.layout = layout_;
     arguments.scale = scale_.get();
-    arguments.lower_bits = format_.limb_bits - kUpperBits;
-    arguments.limbs = format_.limbs;
-    arguments.limb_step = format_.limb_step;
+    arguments.lower_bits = limb_bits_ - kUpperBits;
+    arguments.limbs = limbs_;
+    arguments.limb_step = std::ldexp(1.0, limb_bits_);
     arguments.sums = sums_.get();
     arguments.counts = counts_.get();
     const auto batch = static_cast<unsigned>(rows_.batch);
@@ -288,7 +311,7 @@ void CentroidUpdate::sum(const Entries& entries, cudaStream_t stream) {
         }
         arguments.chunk = groups * run;
         const dim3 grid(blocks_of(rows_.n, arguments.chunk), slices, batch);
-        const bool rests = format_.limbs > 1;
+        const bool rests = limbs_ > 1;
         const auto kernel = vectors_ ? rests ? sum_kernel<Element, kVector, true, true>
                                              : sum_kernel<Element, kVector, true, false>
                             : rests ? sum_kernel<Element, kSingles, false, true>
@@ -305,7 +328,7 @@ void CentroidUpdate::run(
             ids, nullptr, nullptr, static_cast<int32_t>(rows_.n), static_cast<int32_t>(k_), 0};
     if (keeps_) {
         entries = moved_.find(ids, stream);
-        const int64_t sums = k_ * format_.limbs * layout_.places;
+        const int64_t sums = k_ * limbs_ * layout_.places;
         const dim3 grid(
                 std::min(blocks_of(sums, kThreads), 2048u), static_cast<unsigned>(rows_.batch));
         clear_kernel<<<grid, kThreads, 0, stream>>>(entries, sums_.get(), sums, counts_.get());
@@ -319,11 +342,12 @@ void CentroidUpdate::run(
     arguments.keep = keeps_;
     arguments.weighted = weights_ != nullptr;
     arguments.clusters = clusters;
+    arguments.k = k_;
     arguments.d = static_cast<int>(rows_.d);
     arguments.layout = layout_;
     arguments.units = units_.get();
-    arguments.limb_unit = 1 / format_.limb_step;
-    arguments.limbs = format_.limbs;
+    arguments.limb_unit = 1 / std::ldexp(1.0, limb_bits_);
+    arguments.limbs = limbs_;
     arguments.output = output;
     arguments.gains = gains;
     find_means(arguments, stream);

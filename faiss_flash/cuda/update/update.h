@@ -10,6 +10,7 @@
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace faiss_flash::cuda {
 
@@ -41,8 +42,8 @@ class CentroidUpdate {
 
     /// What the points of a cluster with the sum S add to the objective, less their own squares:
     /// size c.c - 2 c.S (l2) or c.S, for centroids c [batch x k x d] that the ids were found for.
-    /// For l2 `mean` [d], or null, is subtracted from points and centroids first: fewer bits
-    /// cancel.
+    /// For l2 `mean` [batch x d], or null, is subtracted from points and centroids first: fewer
+    /// bits cancel.
     struct Gains {
         const float* centroids = nullptr;
         Metric metric = Metric::l2;
@@ -54,17 +55,20 @@ class CentroidUpdate {
     void run(const int32_t* ids, const Output& output, const Gains& gains, cudaStream_t stream);
 
    private:
+    /// Of each problem's columns, the weights' last.
+    std::vector<ColumnRange> find_ranges(cudaStream_t stream) const;
     void plan(cudaStream_t stream);
     void sum(const Entries& entries, cudaStream_t stream);
 
     UpdateRows rows_;
     const float* weights_;
-    FixedPoint format_;
+    int limbs_ = 1; ///< of sums: see FixedPoint
+    int limb_bits_ = 0;
     bool in_float_ = false; ///< sums by float32 arithmetic are exact
     bool vectors_ = false;  ///< rows can be read 16 bytes at a time
     SumLayout layout_;
-    Buffer<double> units_; ///< [d + 1] 1 / scale of the first limb
-    Buffer<float> scale_;  ///< [d + 1] of the upper piece of the first limb
+    Buffer<double> units_; ///< [batch x (d + 1)] 1 / scale of the first limb
+    Buffer<float> scale_;  ///< [batch x (d + 1)] of the upper piece of the first limb
     bool keeps_ = false;   ///< sums are those of the last run; else they are zeros between runs
     MovedPoints moved_;
     EntryOrder order_;

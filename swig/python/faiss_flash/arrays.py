@@ -22,6 +22,14 @@ _CUDA_DTYPES = {
 }
 
 
+def dtype_code(dtype):
+    """The engine's number of a type, given as numpy's or by its name."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in _DTYPES:
+        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(_DTYPES)}")
+    return _DTYPES[name]
+
+
 class CudaRows:
     """The rows of a CUDA array of two dimensions, as far as numpy's arrays are asked for here."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import swig_engine
-from .arrays import as_batch, as_rows, as_weights, view_of
+from .arrays import as_batch, as_rows, as_weights, dtype_code, view_of
 
 STAT_FIELDS = ("obj", "time", "time_search", "imbalance_factor", "nsplit", "decided")
 
@@ -88,33 +88,32 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
     Raises ValueError naming the argument for bad input, KeyboardInterrupt within one iteration of
     Ctrl-C.
     """
-    settings, callback = _make_options(metric, options)
+    settings, callback = make_options(metric, options)
     problem = _Problem(x, weights, init_centroids)
     return _run([problem], k, settings, callback)[0]
 
 
-def batch_kmeans(x, k, *, weights=None, metric="l2", **options):
+def batch_kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
     """Cluster every problem of a batch on its own, as a loop over :func:`kmeans` would.
 
     Parameters
     ----------
     x : (B, n, d) array, or a list of (n_b, d) arrays
     weights : (B, n) array or a list of (n_b,) arrays, optional
+    init_centroids : (B, m, d) array or a list of (m_b, d) arrays, optional
 
     Returns
     -------
     list of KMeansResult for a list; for an array one KMeansResult whose arrays have a leading B and
     whose iteration_stats is a list of B lists.
     """
-    settings, callback = _make_options(metric, options)
+    settings, callback = make_options(metric, options)
     ragged = isinstance(x, (list, tuple))
     if not ragged:
         x = as_batch(x, "x")
-    if weights is None:
-        weights = [None] * len(x)
-    elif len(weights) != len(x):
-        raise ValueError(f"weights has {len(weights)} problems, x has {len(x)}")
-    problems = [_Problem(rows, w, None) for rows, w in zip(x, weights)]
+    weights = _of_each("weights", weights, len(x))
+    init_centroids = _of_each("init_centroids", init_centroids, len(x))
+    problems = [_Problem(*one) for one in zip(x, weights, init_centroids)]
     results = _run(problems, k, settings, callback)
     if ragged or not results:
         return results
@@ -151,6 +150,26 @@ def assign(x, centroids, metric="l2", device="auto"):
     return distances, ids
 
 
+def estimate(n, d, k, *, dtype="float32", batch=1, metric="l2", **options):
+    """What :func:`kmeans` of an (n, d) array on the host is expected to take, before it runs.
+
+    Options are those of kmeans(); batch: of that many problems at a time.
+
+    Returns
+    -------
+    dict: device (where it would run), seconds (within a factor of two as a rule), host_bytes,
+    device_bytes.
+    """
+    settings, _ = make_options(metric, options)
+    code = dtype_code(dtype)
+    found = swig_engine.estimate(
+        _count("n", n), _count("d", d), _count("k", k), settings, code, _count("batch", batch)
+    )
+    return {
+        name: getattr(found, name) for name in ("device", "seconds", "host_bytes", "device_bytes")
+    }
+
+
 def available_backends():
     """Names of the backends that can run here, best first."""
     return list(swig_engine.available_backends())
@@ -171,6 +190,14 @@ class _Problem:
             self.input.initial_centroids = view_of(self.initial)
 
 
+def _of_each(name, values, problems):
+    if values is None:
+        return [None] * problems
+    if len(values) != problems:
+        raise ValueError(f"{name} has {len(values)} problems, x has {problems}")
+    return values
+
+
 def _metric(metric):
     key = metric.lower() if isinstance(metric, str) else metric
     if key not in _METRICS:
@@ -184,8 +211,8 @@ def _count(name, value):
     return int(value)
 
 
-def _make_options(metric, options):
-    """The engine's options, and the callback."""
+def make_options(metric, options):
+    """The engine's options from keyword arguments, and the callback."""
     settings = swig_engine.KMeansOptions()
     settings.metric = _metric(metric)
     callback = None

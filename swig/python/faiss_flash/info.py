@@ -4,7 +4,7 @@ import platform
 
 import numpy as np
 
-from . import __version__, available_backends
+from . import CLASS_NAMES, __version__, available_backends, faiss_classes
 
 
 def main():
@@ -18,9 +18,8 @@ def main():
     except ImportError as error:
         print(f"faiss       none ({error})")
     try:
-        from . import native  # noqa: F401
-
-        print("classes     Clustering, Kmeans, IndexIVFFlat, IndexFlatL2, IndexFlatIP, train")
+        kind = faiss_classes().__name__.rpartition(".")[2]
+        print(f"classes     {kind}: {', '.join(CLASS_NAMES)}")
     except ImportError as error:
         print(f"classes     no: {error}")
 

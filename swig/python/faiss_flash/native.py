@@ -1,23 +1,13 @@
-"""FAISS's classes on the engine, for the faiss that the package was built against.
+"""FAISS's classes on the engine, compiled for the faiss that the package was built against.
 
 Importing this module raises ImportError, with the reason and what to do, where that faiss is not
 the one installed.
 """
 
+import faiss
 import numpy as np
 
-_ADVICE = (
-    "Build faiss_flash against the faiss in use (its headers and its Python module are needed); "
-    "faiss_flash.kmeans, assign and batch_kmeans work without."
-)
-
-try:
-    import faiss
-except ImportError as error:
-    raise ImportError(
-        f"faiss_flash's FAISS classes need the faiss module, which cannot be imported ({error}). "
-        "Install it, for instance with: apt-get install python3-faiss. " + _ADVICE
-    ) from error
+_ADVICE = "The classes of faiss_flash.portable work with any faiss."
 
 try:
     from . import swig_native
@@ -53,6 +43,9 @@ def _check_layout():
 
 _check_layout()
 
+from .build import accelerate, add, engine_class, index_factory  # noqa: E402, F401
+from .kmeans_class import make_kmeans  # noqa: E402
+
 Clustering = swig_native.Clustering
 IndexFlatIP = swig_native.IndexFlatIP
 IndexFlatL2 = swig_native.IndexFlatL2
@@ -64,6 +57,12 @@ for _index_class in (IndexFlatIP, IndexFlatL2, IndexIVFFlat):
     faiss.class_wrappers.handle_Index(_index_class)
 # The index points to its quantizer: keep that alive.
 faiss.add_ref_in_constructor(IndexIVFFlat, 0)
+
+# Those that the compiled module does not have.
+IndexIVFPQ = engine_class(faiss.IndexIVFPQ)
+IndexIVFPQFastScan = engine_class(faiss.IndexIVFPQFastScan)
+IndexIVFScalarQuantizer = engine_class(faiss.IndexIVFScalarQuantizer)
+IndexPQ = engine_class(faiss.IndexPQ)
 
 
 def train(index, x, device="auto"):
@@ -80,56 +79,4 @@ def train(index, x, device="auto"):
     swig_native.train_index(index, len(x), faiss.swig_ptr(x), device)
 
 
-class Kmeans(faiss.Kmeans):
-    """faiss.Kmeans on the engine: the same constructor, attributes and methods.
-
-    gpu and progressive_dim_steps are served by faiss itself. device is where the engine runs:
-    "auto", "cpu", "cuda" or "cuda:1".
-    """
-
-    def __init__(self, d, k, device="auto", **kwargs):
-        super().__init__(d, k, **kwargs)
-        self.device = device
-
-    def train(self, x, weights=None, init_centroids=None):
-        """Cluster x (n, d), cast to float32; returns the last objective."""
-        if self.gpu or type(self.cp) is not faiss.ClusteringParameters:
-            return super().train(x, weights, init_centroids)
-        x = np.ascontiguousarray(x, dtype="float32")
-        n, d = x.shape
-        assert d == self.d, f"x has {d} columns, expected d={self.d}"
-        clustering = Clustering(d, self.k, self.cp)
-        clustering.device = self.device
-        if init_centroids is not None:
-            assert init_centroids.shape[1] == d, f"init_centroids has not d={d} columns"
-            initial = np.ascontiguousarray(init_centroids, dtype="float32")
-            faiss.copy_array_to_vector(initial.ravel(), clustering.centroids)
-        index = faiss.IndexFlatIP(d) if self.cp.spherical else faiss.IndexFlatL2(d)
-        if weights is not None:
-            weights = np.ascontiguousarray(weights, dtype="float32")
-            assert weights.shape == (n,), f"weights has shape {weights.shape}, expected ({n},)"
-        clustering.train(x, index, weights)
-        self._keep_results(clustering, index)
-        return self.obj[-1] if self.obj.size > 0 else 0.0
-
-    def _keep_results(self, clustering, index):
-        self.index = index
-        centroids = faiss.vector_float_to_array(clustering.centroids)
-        self.centroids = centroids.reshape(self.k, self.d)
-        stats = clustering.iteration_stats
-        fields = ("obj", "time", "time_search", "imbalance_factor", "nsplit")
-        self.iteration_stats = [
-            {name: getattr(stats.at(i), name) for name in fields} for i in range(stats.size())
-        ]
-        self.obj = np.array([one["obj"] for one in self.iteration_stats])
-
-    def assign(self, x):
-        """(D, I): the squared distance to, or product with, and the id of the best centroid."""
-        from .engine import assign
-
-        x = np.ascontiguousarray(x, dtype="float32")
-        assert self.centroids is not None, "should train before assigning"
-        self.index.reset()
-        self.index.add(self.centroids)
-        metric = "ip" if self.cp.spherical else "l2"
-        return assign(x, self.centroids, metric, self.device)
+Kmeans = make_kmeans(Clustering)

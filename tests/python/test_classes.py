@@ -9,6 +9,8 @@ from conftest import mixture
 
 import faiss_flash
 
+NATIVE = faiss_flash.faiss_classes().__name__.endswith("native")
+ERRORS = (RuntimeError, ValueError)  # of C++ and of Python
 FIELDS = ["obj", "time", "time_search", "imbalance_factor", "nsplit"]
 
 CONFIGURATIONS = {
@@ -78,7 +80,7 @@ def test_kmeans_shape_errors_are_assertions():
         kmeans.train(x, init_centroids=x[:2, :3])
     with pytest.raises(AssertionError, match="train before"):
         kmeans.assign(x)
-    with pytest.raises(RuntimeError, match="niter=0"):
+    with pytest.raises(ERRORS, match="niter=0"):
         faiss_flash.Kmeans(8, 5, niter=0).train(x)
 
 
@@ -102,9 +104,9 @@ def test_clustering():
     np.testing.assert_array_equal(index.reconstruct_n(0, 20).ravel(), ours_centroids)
     assert clustering.iteration_stats.size() == stock.iteration_stats.size()
     assert clustering.decided >= 0
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, ValueError)):
         clustering.train(x[:, :5], index)
-    with pytest.raises(RuntimeError, match="not finite"):
+    with pytest.raises(ERRORS, match="not finite"):
         clustering.train(np.full((100, 16), np.nan, dtype="float32"), index)
     assert index.ntotal == 20
 
@@ -189,9 +191,12 @@ def test_flat_quantizers():
     x = mixture(3000, 16, 20, 1)
     quantizer = faiss_flash.IndexFlatL2(16, 30)
     assert isinstance(quantizer, faiss.IndexFlatL2)
-    index = faiss.IndexIVFFlat(quantizer, 16, 30)
-    index.quantizer_trains_alone = 1
-    index.train(x)
+    if NATIVE:  # C++ does not see what Python overrides
+        index = faiss.IndexIVFFlat(quantizer, 16, 30)
+        index.quantizer_trains_alone = 1
+        index.train(x)
+    else:
+        quantizer.train(x)
     assert quantizer.ntotal == 30
     D, I = quantizer.search(x, 1)
     expected_D, expected_I = faiss_flash.assign(x, quantizer.reconstruct_n(0, 30))
@@ -201,41 +206,10 @@ def test_flat_quantizers():
 
 
 @pytest.mark.parametrize(
-    "key", ["IVF64,Flat", "PCA16,IVF64,Flat", "IVF64,PQ8x4", "IVF64_HNSW32,Flat", "IVF64,SQ8"]
-)
-def test_train_any_index(key):
-    base = mixture(6000, 32, 100, 1, 0.7)
-    queries = mixture(300, 32, 100, 1, 0.7)
-    exact = faiss.IndexFlatL2(32)
-    exact.add(base)
-    truth = exact.search(queries, 10)[1]
-    recalls = []
-    for train in (faiss_flash.train, lambda index, x: index.train(x)):
-        index = faiss.index_factory(32, key)
-        train(index, base)
-        assert index.is_trained
-        index.add(base)
-        faiss.extract_index_ivf(index).nprobe = 8
-        recalls.append(recall(index.search(queries, 10)[1], truth))
-    assert recalls[0] == pytest.approx(recalls[1], abs=0.005)
-
-
-def test_train_bad_arguments():
-    index = faiss.index_factory(32, "IVF64,Flat")
-    with pytest.raises(ValueError, match=r"x has shape \(10, 31\), expected \(n, 32\)"):
-        faiss_flash.train(index, np.ones((10, 31)))
-    with pytest.raises(TypeError, match="faiss.Index"):
-        faiss_flash.train("IVF64,Flat", np.ones((10, 32)))
-    with pytest.raises(RuntimeError, match="k=64"):
-        faiss_flash.train(index, np.ones((10, 32)))
-    assert not index.is_trained
-
-
-@pytest.mark.parametrize(
     "call",
     [
-        "faiss_flash.Kmeans(64, 500, niter=100000).train(x)",
-        "c = faiss_flash.Clustering(64, 500); c.niter = 100000; c.train(x, faiss.IndexFlatL2(64))",
+        "faiss_flash.Kmeans(64, 500, niter=1000, nredo=1000).train(x)",
+        "c = faiss_flash.Clustering(64, 500); c.nredo = 9999; c.train(x, faiss.IndexFlatL2(64))",
     ],
     ids=["kmeans", "clustering"],
 )
@@ -254,18 +228,21 @@ def test_ctrl_c_stops_within_an_iteration(python, call):
     assert returncode == 0 and out.strip() == "stopped", (out, err)
 
 
-def test_another_faiss_is_refused(python):
+@pytest.mark.skipif(not NATIVE, reason="no compiled classes for this faiss")
+def test_another_faiss_gets_the_portable_classes(python):
     code = """
     import faiss
-    faiss.__version__ = "1.99.0"
+    faiss.__version__ = "1.14.0"
     import faiss_flash
     try:
-        faiss_flash.Clustering
+        import faiss_flash.native
     except ImportError as error:
         print(error)
+    print(faiss_flash.faiss_classes().__name__)
     """
     out = python(code)[1]
-    assert "were built for faiss" in out and "1.99.0 is installed" in out
+    assert "were built for faiss" in out and "1.14.0 is installed" in out
+    assert out.endswith("faiss_flash.portable\n")
 
 
 @pytest.mark.parametrize("first, second", [("faiss", "faiss_flash"), ("faiss_flash", "faiss")])

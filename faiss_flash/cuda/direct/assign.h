@@ -1,0 +1,64 @@
+/// The exact nearest centroid of short float32 points, of a batch of problems, in one kernel: the
+/// shape of product quantizers, whose problems are too small for the passes of exact/assign.h.
+///
+/// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, the score x'.c' + b (b:
+/// -|c'|^2 s / 2 t, or m.c' s for products) in float32 is off by at most
+///   E = (d + 16) 2^-23 (|x'| C + B) + what float64 itself is off by (exact/bounds.cuh)
+/// for the longest |c'| = C and the largest |b| = B. A centroid whose score is below the best by
+/// more than 2 E is not the nearest. Where one is left, it is the nearest; of several, float64
+/// decides, with the CPU backend's order of summation, ties to the lowest id.
+#pragma once
+
+#include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/kmeans.h>
+
+#include <cstdint>
+
+namespace faiss_flash::cuda {
+
+/// Of the centroids of one problem, in scaled units, rounded up.
+struct DirectBounds {
+    float length; ///< |c'|
+    float bias;   ///< magnitude
+    float scale;  ///< t
+};
+
+/// Centroids as the kernel reads them.
+struct DirectTable {
+    DirectTable() = default;
+    DirectTable(int64_t batch, int64_t k, int64_t d, Metric metric, cudaStream_t stream);
+
+    int64_t batch = 0, k = 0, d = 0;
+    Metric metric = Metric::l2;
+    int64_t columns = 0;         ///< d rounded up to 4, 8, 16 or 32
+    int64_t padded_k = 0;        ///< k rounded up to a group
+    Buffer<float> rows;          ///< [batch x padded_k x columns]
+    Buffer<float> bias;          ///< [batch x padded_k], -inf from k on
+    Buffer<DirectBounds> bounds; ///< [batch]
+};
+
+/// The longest rows that there is a kernel for.
+inline constexpr int64_t kMostDirectColumns = 32;
+
+/// points [batch x n x d] and centroids [batch x k x d], packed and finite, with the points'
+/// scaling; all in device memory. ids [batch x n]; counts [batch] are added to. Nothing waits.
+void assign_direct(
+        const float* points,
+        int64_t n,
+        const Scaling& scaling,
+        const float* centroids,
+        DirectTable& table,
+        int32_t* ids,
+        AssignCounts* counts,
+        cudaStream_t stream);
+
+/// True for short rows where one kernel for all problems takes less time than the passes of
+/// exact/assign.h for each.
+bool direct_pays(int64_t batch, int64_t n, int64_t k, int64_t d);
+
+/// What an iteration is expected to take on the current device, by the way that suits it; fast: of
+/// Precision::fast.
+double iteration_seconds(int64_t batch, int64_t n, int64_t k, int64_t d, bool fast);
+
+} // namespace faiss_flash::cuda

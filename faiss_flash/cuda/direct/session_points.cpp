@@ -1,0 +1,75 @@
+#include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/rows.h>
+#include <faiss_flash/cuda/session_points.h>
+#include <faiss_flash/cuda/update/reduce.h>
+
+#include <algorithm>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+class DirectPoints final : public SessionPoints {
+   public:
+    DirectPoints(
+            const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream)
+        : batch_(static_cast<int64_t>(problems.size())),
+          n_(problems.front().points.n()),
+          d_(problems.front().points.d()),
+          rows_(static_cast<size_t>(batch_ * n_ * d_), stream),
+          scaling_(batch_, d_, stream),
+          parts_(static_cast<size_t>(batch_ * parts_of(n_)), stream),
+          table_(batch_, k, d_, metric, stream) {
+        std::vector<Points> points;
+        points.reserve(problems.size());
+        for (const Problem& problem : problems) {
+            points.push_back(problem.points);
+        }
+        load_batch(points, rows_.get(), stream);
+        scaling_.find(rows_.get(), n_, has_integers(points.front()), stream);
+        sum_squares(
+                metric, rows_.get(), d_, batch_, n_, d_, scaling_.mean.get(), parts_.get(), stream);
+    }
+
+    UpdateRows rows() const override { return {rows_.get(), DType::f32, batch_, n_, d_, 4 * d_}; }
+
+    void assign(
+            const float* centroids,
+            int64_t /*k*/,
+            Metric /*metric*/,
+            const AssignmentArrays& output,
+            cudaStream_t stream) override {
+        assign_direct(
+                rows_.get(), n_, scaling_, centroids, table_, output.ids, output.counts, stream);
+    }
+
+    ObjectiveParts objective() const override { return {parts_.get(), true, scaling_.mean.get()}; }
+
+    bool replays() const override { return true; }
+
+   private:
+    const int64_t batch_, n_, d_;
+    Buffer<float> rows_;
+    Scaling scaling_;
+    Buffer<double> parts_;
+    DirectTable table_;
+};
+
+} // namespace
+
+std::unique_ptr<SessionPoints> direct_points(
+        const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream) {
+    return std::make_unique<DirectPoints>(problems, k, metric, stream);
+}
+
+bool has_direct_points(const std::vector<Problem>& problems, int64_t k) {
+    const auto batch = static_cast<int64_t>(problems.size());
+    const int64_t n = problems.front().points.n();
+    const int64_t d = problems.front().points.d();
+    const bool weighted = std::any_of(problems.begin(), problems.end(), [](const Problem& problem) {
+        return problem.weights != nullptr;
+    });
+    return !weighted && direct_pays(batch, n, k, d);
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,89 @@
+"""Coarse quantizers of inverted files: their k-means and their assignments on the engine."""
+
+from contextlib import contextmanager
+
+import faiss
+import numpy as np
+
+from .codebooks import trained
+from .engine import assign, kmeans
+from .options import engine_metric, engine_options, engine_takes
+
+_ALONE = {"": 0, "\x00": 0, "\x01": 1, "\x02": 2}  # a C char
+
+
+def quantizer_of(ivf):
+    return faiss.downcast_index(ivf.quantizer)
+
+
+def vectors_of(flat):
+    """(ntotal, d) of a flat index."""
+    return flat.reconstruct_n(0, flat.ntotal) if flat.ntotal else np.empty((0, flat.d), "float32")
+
+
+@contextmanager
+def restored_on_error(index):
+    """A flat index keeps its vectors where the body raises."""
+    if engine_metric(index) is None:
+        yield
+        return
+    vectors, was_trained = vectors_of(index), index.is_trained
+    try:
+        yield
+    except BaseException:
+        index.reset()
+        index.add(vectors)
+        index.is_trained = was_trained
+        raise
+
+
+def train_quantizer(ivf, x, device):
+    """Fills ivf.quantizer as quantizer_trains_alone and cp say; leaves to faiss what it cannot."""
+    quantizer = quantizer_of(ivf)
+    if quantizer.is_trained and quantizer.ntotal == ivf.nlist:
+        return
+    alone = _ALONE[ivf.quantizer_trains_alone]
+    if alone == 1:
+        if isinstance(quantizer, faiss.MultiIndexQuantizer) and not quantizer.is_trained:
+            with trained(quantizer.pq, x, device):
+                quantizer.train(x)
+        return
+    if ivf.clustering_index is not None or not engine_takes(ivf.cp):
+        return
+    metric = engine_metric(quantizer) if alone == 0 else "l2"
+    if metric is None:
+        return
+    if alone == 2 and not (
+        ivf.metric_type == faiss.METRIC_L2
+        or (ivf.metric_type == faiss.METRIC_INNER_PRODUCT and ivf.cp.spherical)
+    ):
+        raise ValueError(
+            "quantizer_trains_alone=2 needs metric_type L2, or inner product with cp.spherical"
+        )
+    options = engine_options(ivf.cp)
+    centroids = kmeans(x, ivf.nlist, metric=metric, device=device, **options).centroids
+    if alone == 0:
+        quantizer.reset()
+    elif not quantizer.is_trained:
+        quantizer.train(centroids)
+    quantizer.add(centroids)
+    quantizer.is_trained = True
+
+
+def assign_lists(quantizer, x, device):
+    """(n,) int64: the list of each row of x; exact where the quantizer is flat."""
+    metric = engine_metric(quantizer)
+    if metric is None:
+        return np.ascontiguousarray(quantizer.assign(x, 1).ravel(), dtype="int64")
+    return assign(x, vectors_of(quantizer), metric, device)[1]
+
+
+def residuals_of(quantizer, x, lists):
+    """x less the centroid of its list, (n, d)."""
+    if engine_metric(quantizer) is not None:
+        return x - vectors_of(quantizer)[lists]
+    residuals = np.empty_like(x)
+    quantizer.compute_residual_n(
+        len(x), faiss.swig_ptr(x), faiss.swig_ptr(residuals), faiss.swig_ptr(lists)
+    )
+    return residuals

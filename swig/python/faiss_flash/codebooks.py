@@ -1,0 +1,68 @@
+"""Codebooks of product quantizers: all sub-spaces as one batch of k-means problems."""
+
+from contextlib import contextmanager
+
+import faiss
+import numpy as np
+
+from .engine import batch_kmeans, kmeans
+from .options import engine_options, engine_takes
+
+_DEFAULT = faiss.ProductQuantizer.Train_default
+_HOT_START = faiss.ProductQuantizer.Train_hot_start
+_SHARED = faiss.ProductQuantizer.Train_shared
+
+
+def codebooks_of(pq):
+    """(M, ksub, dsub), a copy."""
+    return faiss.vector_to_array(pq.centroids).reshape(pq.M, pq.ksub, pq.dsub).copy()
+
+
+def set_codebooks(pq, codebooks):
+    faiss.copy_array_to_vector(np.ascontiguousarray(codebooks, "float32").ravel(), pq.centroids)
+
+
+def engine_trains(pq):
+    """False where faiss itself must train: hypercubes, another assign_index or initialisation."""
+    return (
+        pq.train_type in (_DEFAULT, _HOT_START, _SHARED)
+        and pq.assign_index is None
+        and engine_takes(pq.cp)
+    )
+
+
+def train_codebooks(pq, x, device):
+    """Codebooks (M, ksub, dsub) of x (n, d): what pq.train(x) would find, by exact assignments."""
+    options = engine_options(pq.cp)
+    options["verbose"] = options["verbose"] or pq.verbose
+    options["device"] = device
+    ksub, dsub = pq.ksub, pq.dsub
+    if pq.train_type == _SHARED:
+        shared = kmeans(x.reshape(-1, dsub), ksub, **options).centroids
+        return np.broadcast_to(shared, (pq.M, ksub, dsub))
+    slices = [x[:, m * dsub : (m + 1) * dsub] for m in range(pq.M)]
+    initial = list(codebooks_of(pq)) if pq.train_type == _HOT_START else None
+    results = batch_kmeans(slices, ksub, init_centroids=initial, **options)
+    return np.stack([result.centroids for result in results])
+
+
+@contextmanager
+def trained(pq, x, device):
+    """Within it, faiss's own training of x keeps the codebooks that the engine has found for x.
+
+    Afterwards the parameters are what they were; after an error the codebooks as well.
+    """
+    if not engine_trains(pq):
+        yield
+        return
+    train_type, niter = pq.train_type, pq.cp.niter
+    before = codebooks_of(pq)
+    set_codebooks(pq, train_codebooks(pq, x, device))
+    pq.train_type, pq.cp.niter = _HOT_START, 0
+    try:
+        yield
+    except BaseException:
+        set_codebooks(pq, before)
+        raise
+    finally:
+        pq.train_type, pq.cp.niter = train_type, niter

@@ -1,0 +1,53 @@
+"""faiss's clustering parameters as the engine's options."""
+
+import faiss
+
+FAISS_VERSION = tuple(int(part) for part in faiss.__version__.split(".")[:3])
+
+
+def engine_takes(cp):
+    """False for initialisations that only faiss has."""
+    return getattr(cp, "init_method", 0) == 0  # RANDOM
+
+
+def engine_options(cp):
+    """Keyword arguments of engine.kmeans() for a faiss.ClusteringParameters."""
+    options = {
+        name: getattr(cp, name)
+        for name in (
+            "niter",
+            "nredo",
+            "verbose",
+            "spherical",
+            "int_centroids",
+            "frozen_centroids",
+            "min_points_per_centroid",
+            "max_points_per_centroid",
+            "seed",
+        )
+    }
+    if FAISS_VERSION >= (1, 9):
+        options["use_faster_subsampling"] = cp.use_faster_subsampling
+    else:
+        options["seed"] &= 0xFFFFFFFF  # before 1.9 a negative seed is its bits
+    if FAISS_VERSION >= (1, 14, 2):
+        options["early_stop_threshold"] = cp.early_stop_threshold
+    elif FAISS_VERSION < (1, 14):
+        options["early_stop_threshold"] = None
+    return options
+
+
+def engine_metric(index):
+    """The engine's name of a flat index's metric; None where its own search must be used."""
+    metrics = {faiss.METRIC_L2: "l2", faiss.METRIC_INNER_PRODUCT: "ip"}
+    return metrics.get(index.metric_type) if isinstance(index, faiss.IndexFlat) else None
+
+
+def as_floats(x, d, name="x"):
+    """x as a contiguous (n, d) float32 array."""
+    import numpy as np
+
+    x = np.ascontiguousarray(x, dtype="float32")
+    if x.ndim != 2 or x.shape[1] != d:
+        raise ValueError(f"{name} has shape {x.shape}, expected (n, {d})")
+    return x

@@ -1,0 +1,177 @@
+/// Short rows in one kernel: ids are those of the CPU backend, for each problem of a batch.
+#include <faiss_flash/cpu/backend.h>
+#include <faiss_flash/cuda/backend.h>
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/runtime/stream.h>
+#include <faiss_flash/cuda/session_points.h>
+
+#include <cuda/device_data.h>
+#include <cuda/exact_data.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace faiss_flash::cuda {
+namespace {
+
+using test::ExactData;
+using test::Floats;
+
+/// The first columns of a data set, as many as there is a kernel for.
+ExactData cut(ExactData data) {
+    const int64_t d = std::min<int64_t>(data.d, data.d % 2 == 0 ? 24 : kMostDirectColumns);
+    for (Floats* values : {&data.points, &data.centroids}) {
+        Floats kept;
+        for (auto row = values->begin(); row != values->end(); row += data.d) {
+            kept.insert(kept.end(), row, row + d);
+        }
+        *values = kept;
+    }
+    data.d = d;
+    data.dtype = DType::f32;
+    return data;
+}
+
+/// A second problem of another place and size.
+Floats moved(Floats values) {
+    for (float& value : values) {
+        value = value / 64 + 3;
+    }
+    return values;
+}
+
+struct Direct : testing::TestWithParam<ExactData> {
+    void SetUp() override {
+        if (device_count() == 0) {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+};
+
+TEST_P(Direct, IdsAreTheCpus) {
+    const ExactData data = cut(GetParam());
+    const std::vector<Floats> points{data.points, moved(data.points)};
+    const std::vector<Floats> centroids{data.centroids, moved(data.centroids)};
+    const auto n = static_cast<size_t>(data.n);
+    const auto joined = [](const std::vector<Floats>& both) {
+        Floats all = both[0];
+        all.insert(all.end(), both[1].begin(), both[1].end());
+        return all;
+    };
+    const Floats all_points = joined(points);
+    const Floats all_centroids = joined(centroids);
+    const auto device_points = test::to_device(all_points.data(), all_points.size() * 4);
+    const auto device_centroids = test::to_device(all_centroids.data(), all_centroids.size() * 4);
+    const auto* rows = static_cast<const float*>(device_points.get());
+    const Stream stream;
+    Scaling scaling(2, data.d, stream.get());
+    scaling.find(rows, data.n, false, stream.get());
+    for (const Metric metric : {Metric::l2, Metric::inner_product}) {
+        SCOPED_TRACE(metric == Metric::l2 ? "l2" : "ip");
+        DirectTable table(2, data.k, data.d, metric, stream.get());
+        const test::Output<int32_t> ids(2 * n);
+        const std::vector<AssignCounts> zeros(2);
+        const auto counts = test::to_device(zeros.data(), 2 * sizeof(AssignCounts));
+        assign_direct(
+                rows,
+                data.n,
+                scaling,
+                static_cast<const float*>(device_centroids.get()),
+                table,
+                ids.get(),
+                static_cast<AssignCounts*>(counts.get()),
+                stream.get());
+        check(cudaStreamSynchronize(stream.get()), "an assignment");
+        const auto got = ids.read();
+        EXPECT_TRUE(ids.margin_is_untouched());
+        const auto told = test::to_host<AssignCounts>(counts.get(), 2);
+        for (size_t b = 0; b < 2; b++) {
+            std::vector<int64_t> expected(n);
+            cpu::backend().assign(
+                    Points(VectorView::of(points[b].data(), data.n, data.d)),
+                    centroids[b].data(),
+                    data.k,
+                    metric,
+                    expected.data(),
+                    nullptr);
+            int64_t different = 0;
+            for (size_t i = 0; i < n; i++) {
+                different += got[b * n + i] != expected[i];
+            }
+            EXPECT_EQ(different, 0) << b;
+            EXPECT_LE(told[b].decided, data.n) << b;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+        Data, Direct, testing::ValuesIn(test::exact_datasets()), [](const auto& tested) {
+            return tested.param.name;
+        });
+
+/// The columns of one matrix, as a product quantizer has them; and problems that lie apart.
+TEST(DirectBatch, ProblemsComeOutAsAlone) {
+    if (device_count() == 0) {
+        GTEST_SKIP() << "no CUDA device";
+    }
+    const int64_t n = 6000;
+    const int64_t k = 100;
+    const int64_t d = 6;
+    const int64_t batch = 5;
+    Floats x = test::normal(n, batch * d, 12);
+    for (size_t i = 0; i < x.size(); i++) { // of different sizes and places
+        const auto problem = static_cast<int>(i / static_cast<size_t>(d) % 5);
+        x[i] = std::ldexp(x[i], 5 * problem) + static_cast<float>(problem);
+    }
+    KMeansOptions options;
+    options.niter = 6;
+    options.return_assignment = true;
+    std::vector<KMeansInput> slices, apart;
+    std::vector<Floats> copies;
+    for (int64_t b = 0; b < batch; b++) {
+        KMeansInput slice;
+        slice.points = VectorView::of(x.data() + b * d, n, d);
+        slice.points.row_stride = 4 * batch * d;
+        slices.push_back(slice);
+        Floats copy;
+        for (int64_t i = 0; i < n; i++) {
+            const auto* row = x.data() + (i * batch + b) * d;
+            copy.insert(copy.end(), row, row + d);
+        }
+        copies.push_back(copy);
+    }
+    for (const Floats& copy : copies) {
+        KMeansInput input;
+        input.points = VectorView::of(copy.data(), n, d);
+        apart.push_back(input);
+    }
+    std::vector<Problem> problems;
+    for (const KMeansInput& slice : slices) {
+        problems.push_back({Points(slice.points)});
+    }
+    ASSERT_TRUE(run_together(problems, k, Precision::exact));
+    options.device = "cuda";
+    const auto together = batch_kmeans(slices, k, options);
+    const auto apart_results = batch_kmeans(apart, k, options);
+    options.device = "cpu";
+    for (size_t b = 0; b < slices.size(); b++) {
+        SCOPED_TRACE(b);
+        const auto alone = kmeans(slices[b], k, options);
+        EXPECT_EQ(together[b].centroids, alone.centroids);
+        EXPECT_EQ(apart_results[b].centroids, alone.centroids);
+        EXPECT_EQ(together[b].assignment, alone.assignment);
+        EXPECT_EQ(together[b].distances, alone.distances);
+        ASSERT_EQ(together[b].iterations.size(), alone.iterations.size());
+        for (size_t i = 0; i < alone.iterations.size(); i++) {
+            const double objective = alone.iterations[i].objective;
+            EXPECT_NEAR(together[b].iterations[i].objective, objective, 1e-12 * objective) << i;
+        }
+    }
+}
+
+} // namespace
+} // namespace faiss_flash::cuda

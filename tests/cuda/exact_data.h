@@ -1,0 +1,135 @@
+/// Points and centroids made to come near the bounds of a certificate.
+#pragma once
+
+#include <faiss_flash/kmeans.h>
+
+#include <support/data.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace faiss_flash::test {
+
+struct ExactData {
+    std::string name;
+    int64_t n, k, d;
+    Floats points, centroids;
+    DType dtype = DType::f32;
+};
+
+inline void PrintTo(const ExactData& data, std::ostream* out) {
+    *out << data.name;
+}
+
+/// Every 7th point is one of the centroids, moved a little.
+inline ExactData near_centroids(
+        const std::string& name, int64_t n, int64_t k, int64_t d, float spread) {
+    ExactData data{name, n, k, d, normal(n, d, 1), normal(k, d, 2)};
+    const Floats moves = normal(n, d, 3, 0, spread);
+    for (int64_t i = 0; i < n; i += 7) {
+        for (int64_t j = 0; j < d; j++) {
+            const auto at = static_cast<size_t>(i * d + j);
+            data.points[at] = data.centroids[static_cast<size_t>(i % k * d + j)] + moves[at];
+        }
+    }
+    return data;
+}
+
+inline ExactData scaled(ExactData data, const std::string& name, double offset, double factor) {
+    data.name = name;
+    for (Floats* values : {&data.points, &data.centroids}) {
+        for (float& value : *values) {
+            value = static_cast<float>(offset + factor * value);
+        }
+    }
+    return data;
+}
+
+/// Points between two centroids, off the middle by a fraction of the distance that gets smaller
+/// from point to point, through all that f16, pairs of f16 and float32 can tell.
+inline ExactData near_ties(const std::string& name, int64_t d, double offset) {
+    const int64_t n = 3000;
+    const int64_t k = 64;
+    ExactData data{name, n, k, d, Floats(static_cast<size_t>(n * d)), normal(k, d, 5)};
+    for (float& value : data.centroids) {
+        value = static_cast<float>(value + offset);
+    }
+    std::mt19937 generator(6);
+    for (int64_t i = 0; i < n; i++) {
+        const auto a = static_cast<size_t>(generator() % static_cast<unsigned>(k));
+        const auto b = static_cast<size_t>(generator() % static_cast<unsigned>(k));
+        const double tilt = std::ldexp(i % 2 == 0 ? 1.0 : -1.0, -static_cast<int>(i % 40));
+        for (int64_t j = 0; j < d; j++) {
+            const auto column = static_cast<size_t>(j);
+            const double u = data.centroids[a * static_cast<size_t>(d) + column];
+            const double v = data.centroids[b * static_cast<size_t>(d) + column];
+            data.points[static_cast<size_t>(i * d + j)] =
+                    static_cast<float>((u + v) / 2 + tilt * (u - v));
+        }
+    }
+    return data;
+}
+
+inline ExactData with_type(
+        ExactData data, const std::string& name, DType dtype, double mean, double spread) {
+    data = scaled(data, name, mean, spread);
+    data.dtype = dtype;
+    return data;
+}
+
+inline std::vector<ExactData> exact_datasets() {
+    std::vector<ExactData> all;
+    for (const int64_t d :
+         {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 257, 768, 2048}) {
+        const int64_t n = d > 256 ? 1200 : 4000;
+        all.push_back(near_centroids("columns" + std::to_string(d), n, 150, d, 0.3f));
+    }
+    const ExactData plain = near_centroids("plain", 4000, 300, 48, 0.3f);
+    all.push_back(near_centroids("many_centroids", 3000, 2500, 24, 0.3f));
+    all.push_back(scaled(plain, "offset", 1e4, 1e-2));
+    all.push_back(scaled(plain, "large", 0, 1e30));
+    all.push_back(scaled(plain, "large_squares", 0, 1e18));
+    all.push_back(scaled(plain, "small", 0, 1e-30));
+    all.push_back(scaled(plain, "subnormal", 0, 1e-40));
+    all.push_back(scaled(plain, "tight", 1, 1e-5));
+    ExactData dominated = scaled(plain, "one_column_dominates", 0, 1);
+    for (Floats* values : {&dominated.points, &dominated.centroids}) {
+        for (size_t i = 5; i < values->size(); i += 48) {
+            (*values)[i] *= 1e6f;
+        }
+    }
+    all.push_back(dominated);
+    ExactData outlier = scaled(plain, "one_outlier", 0, 1);
+    outlier.points[48 * 11 + 3] = 1e20f;
+    all.push_back(outlier);
+    ExactData duplicates = scaled(plain, "duplicates", 0, 1);
+    for (size_t c = 150; c < 300; c++) {
+        std::copy_n(
+                duplicates.centroids.begin() + (c - 150) * 48,
+                48,
+                duplicates.centroids.begin() + c * 48);
+    }
+    all.push_back(duplicates);
+    ExactData constant = scaled(plain, "constant", 3, 0);
+    all.push_back(constant);
+    ExactData clustered{"clustered", 6000, 200, 40, mixture(6000, 40, 200, 8, 1e-3f), {}};
+    clustered.centroids.assign(clustered.points.begin(), clustered.points.begin() + 200 * 40);
+    all.push_back(clustered);
+    ExactData integers{"integers", 6000, 256, 128, descriptors(6000, 128, 9), {}};
+    integers.centroids = normal(256, 128, 10, 24, 30);
+    integers.dtype = DType::u8;
+    all.push_back(integers);
+    all.push_back(with_type(plain, "i8", DType::i8, 3, 30));
+    all.push_back(with_type(plain, "f16", DType::f16, 0, 1));
+    all.push_back(with_type(plain, "bf16", DType::bf16, 0.5, 1));
+    for (const int64_t d : {5, 32, 128, 400}) {
+        all.push_back(near_ties("near_ties" + std::to_string(d), d, 0));
+        all.push_back(near_ties("near_ties_offset" + std::to_string(d), d, 1000));
+    }
+    return all;
+}
+
+} // namespace faiss_flash::test

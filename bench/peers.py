@@ -1,70 +1,73 @@
-"""The clusterings that compare.py measures, and the process that each of them runs in.
+"""The clusterings that run.py measures.
 
-A peer is a class listed in PEERS. version() says what it is and raises ImportError where it is not
-installed; train(x, k, niter, seed) clusters all rows of x by niter Lloyd iterations from k of its
-rows, keeps the centroids (k, d) float32 as .centroids; assign(rows) returns their ids by the peer's
-own search.
-
-A peer has a process, and possibly a Python, of its own: no two libraries share threads or memory,
-peak memory is each one's, and a crash is one peer's. Requests and answers are lines of JSON.
+A peer is a class in PEERS (name: class). version() says what it is and raises ImportError where
+it is not installed. prepare(case) gets the points (points.py); fit(k, niter) clusters them from
+the first k points of each problem, by exactly niter Lloyd iterations, and returns when all is
+done. centroids() are the first problem's (k, d) float32; assign(rows) the ids of its first
+`rows` points by the peer's own search, or None where it has none. Kinds of cases besides these
+(assign, update, io, ivf...) are methods of that name.
 """
 
-import json
-import sys
-import time
+import statistics
 
 import numpy as np
-from memory import PeakMemory
+import points
+from our_peers import FaissFlash, FaissFlashCpu, FaissFlashFast, FaissFlashHost
+from peer import FIT_KINDS, Peer
 
 
-class FaissFlash:
-    def version(self):
-        import faiss_flash
+class FaissCpu(Peer):
+    where = "host"
+    suites = ("cpu",)
 
-        return f"{faiss_flash.__version__} ({faiss_flash.available_backends()[0]})"
-
-    def train(self, x, k, niter, seed):
-        import faiss_flash
-
-        self.centroids = faiss_flash.kmeans(
-            x,
-            k,
-            niter=niter,
-            seed=seed,
-            max_points_per_centroid=-1,
-            min_points_per_centroid=1,
-            early_stop_threshold=None,
-        ).centroids
-
-    def assign(self, rows):
-        import faiss_flash
-
-        return faiss_flash.assign(rows, self.centroids)[1]
-
-
-class Faiss:
     def version(self):
         import faiss
 
         return faiss.__version__
 
-    def train(self, x, k, niter, seed):
+    def index(self, d):
         import faiss
 
+        return faiss.IndexFlatL2(d)
+
+    def fit(self, k, niter):
+        import faiss
+
+        x = self.x[0]
         clustering = faiss.Clustering(x.shape[1], k)
         clustering.niter = niter
-        clustering.seed = seed
         clustering.max_points_per_centroid = len(x)
         clustering.min_points_per_centroid = 1
-        self.index = faiss.IndexFlatL2(x.shape[1])
-        clustering.train(x, self.index)
-        self.centroids = faiss.vector_to_array(clustering.centroids).reshape(k, -1)
+        faiss.copy_array_to_vector(self.initial[0].ravel(), clustering.centroids)
+        self.found = self.index(x.shape[1])
+        clustering.train(x, self.found)
+        self.result = faiss.vector_to_array(clustering.centroids).reshape(k, -1)
 
-    def assign(self, rows):
-        return self.index.search(rows, 1)[1].ravel()
+    def centroids(self):
+        return self.result
+
+    def assign_rows(self, count):
+        return self.found.search(self.x[0, :count], 1)[1].ravel()
 
 
-class FaissSuperKmeans:
+class FaissGpu(FaissCpu):
+    suites = ("iteration", "train", "memory")
+
+    def version(self):
+        import faiss
+
+        if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0:
+            raise ImportError(f"faiss {faiss.__version__} sees no GPU")
+        return faiss.__version__
+
+    def index(self, d):
+        import faiss
+
+        self.resources = faiss.StandardGpuResources()
+        return faiss.GpuIndexFlatL2(self.resources, d)
+
+
+class FaissSuperKmeans(FaissCpu):
     """FAISS's own faster class, from 1.14.2 on; prunes dimensions, exact up to rounding."""
 
     def version(self):
@@ -74,86 +77,205 @@ class FaissSuperKmeans:
             raise ImportError(f"faiss {faiss.__version__} has no SuperKmeans")
         return faiss.__version__
 
-    def train(self, x, k, niter, seed):
+    def fit(self, k, niter):
         import faiss
 
-        kmeans = faiss.SuperKmeans(x.shape[1], k, niter=niter, seed=seed)
+        x = self.x[0]
+        kmeans = faiss.SuperKmeans(x.shape[1], k, niter=niter, seed=1)  # takes no first centroids
         kmeans.cp.max_points_per_centroid = len(x)
         kmeans.cp.min_points_per_centroid = 1
         kmeans.train(x)
-        self.centroids = kmeans.centroids
-
-    def assign(self, rows):
-        import faiss
-
-        index = faiss.IndexFlatL2(rows.shape[1])
-        index.add(self.centroids)
-        return index.search(rows, 1)[1].ravel()
+        self.result = kmeans.centroids
+        self.found = faiss.IndexFlatL2(x.shape[1])
+        self.found.add(self.result)
 
 
-class ScikitLearn:
+class ScikitLearn(Peer):
+    where = "host"
+    suites = ("cpu",)
+
     def version(self):
         import sklearn
 
         return sklearn.__version__
 
-    def train(self, x, k, niter, seed):
+    def fit(self, k, niter):
         from sklearn.cluster import KMeans
 
-        first = x[np.random.default_rng(seed).permutation(len(x))[:k]]
-        self.model = KMeans(k, init=first, n_init=1, max_iter=niter, tol=0, algorithm="lloyd")
-        self.model.fit(x)
-        self.centroids = self.model.cluster_centers_.astype("float32")
+        options = {"n_init": 1, "max_iter": niter, "tol": 0, "algorithm": "lloyd"}
+        self.model = KMeans(k, init=self.initial[0], **options).fit(self.x[0])
 
-    def assign(self, rows):
-        return self.model.predict(rows)
+    def centroids(self):
+        return self.model.cluster_centers_.astype("float32")
+
+    def assign_rows(self, count):
+        return self.model.predict(self.x[0, :count])
+
+
+class FlashKmeans(Peer):
+    """The Triton kernels; float32 points by its tf32 path."""
+
+    kinds = (*FIT_KINDS, "assign", "update")
+    batched = True
+    dtypes = ("f32", "f16")
+
+    def version(self):
+        import flash_kmeans
+        import triton
+
+        return f"{flash_kmeans.__version__}, triton {triton.__version__}"
+
+    def fit(self, k, niter):
+        import torch
+        from flash_kmeans import batch_kmeans_Euclid
+
+        first = self.initial.contiguous()
+        _, self.found, _ = batch_kmeans_Euclid(
+            self.x, k, max_iters=niter, tol=-1.0, init_centroids=first
+        )
+        torch.cuda.synchronize()
+
+    def centroids(self):
+        return self.found[0].float().cpu().numpy()
+
+    def assign_rows(self, count):
+        ids = self._assign(self.x[:1, :count].contiguous(), self.found[:1].contiguous())()
+        return ids[0].cpu().numpy()
+
+    @staticmethod
+    def _assign(x, centroids):
+        """A call of the assignment kernel alone."""
+        import torch
+        from flash_kmeans.assign_euclid_triton import euclid_assign_triton
+
+        norms = torch.stack([(row.float() ** 2).sum(-1) for row in x])
+        centroid_norms = (centroids.float() ** 2).sum(-1)
+        out = torch.empty(x.shape[:2], device="cuda", dtype=torch.int32)
+        return lambda: euclid_assign_triton(x, centroids, norms, out, centroid_norms)
+
+    def assign(self, case):
+        x = points.make(case, "device")
+        return _median_ms(self._assign(x, x[:, : case.k].contiguous()))
+
+    def update(self, case):
+        import torch
+        from flash_kmeans.centroid_update_triton import triton_centroid_update_sorted_euclid
+
+        x = points.make(case, "device")
+        centroids = x[:, : case.k].contiguous()
+        ids = torch.randint(0, case.k, x.shape[:2], device="cuda", dtype=torch.int32)
+        return _median_ms(lambda: triton_centroid_update_sorted_euclid(x, ids, centroids))
+
+
+def _median_ms(call, repeats=11):
+    """Of the device's time, by events around each call."""
+    import torch
+
+    times = []
+    for i in range(repeats + 3):
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        stop.record()
+        stop.synchronize()
+        if i >= 3:
+            times.append(start.elapsed_time(stop))
+    return statistics.median(times)
+
+
+class FastKmeans(Peer):
+    """Takes no first centroids: its own random ones."""
+
+    where = "host"
+    suites = ("iteration", "train", "memory")
+
+    def version(self):
+        from importlib.metadata import version
+
+        import fastkmeans  # noqa: F401
+
+        if not points.gpu():
+            raise ImportError("torch has no GPU")
+        return version("fastkmeans")
+
+    def fit(self, k, niter):
+        from fastkmeans import FastKMeans
+
+        self.model = FastKMeans(self.x.shape[2], k, niter=niter, tol=-1.0)
+        self.model.train(self.x[0])
+
+    def centroids(self):
+        return np.asarray(self.model.centroids, dtype="float32")
+
+    def assign_rows(self, count):
+        return self.model.predict(self.x[0, :count])
+
+
+class Cuvs(Peer):
+    def version(self):
+        from importlib.metadata import version
+
+        import cuvs.cluster.kmeans  # noqa: F401
+
+        return version("cuvs-cu13")
+
+    def fit(self, k, niter):
+        from cuvs.cluster.kmeans import KMeansParams, fit
+
+        self.params = KMeansParams(
+            n_clusters=k, init_method="Array", max_iter=niter, tol=0, n_init=1
+        )
+        self.found = self.initial[0].clone()
+        fit(self.params, self.x[0], centroids=self.found)
+        points.gpu().cuda.synchronize()
+
+    def centroids(self):
+        return self.found.cpu().numpy()
+
+    def assign_rows(self, count):
+        from cuvs.cluster.kmeans import predict
+
+        return predict(self.params, self.x[0, :count].contiguous(), self.found)[0].copy_to_host()
+
+
+class FastPytorchKmeans(Peer):
+    suites = ("iteration", "train", "latency", "memory")
+    dtypes = ("f32", "f16")
+
+    def version(self):
+        from importlib.metadata import version
+
+        import fast_pytorch_kmeans  # noqa: F401
+
+        if not points.gpu():
+            raise ImportError("torch has no GPU")
+        return version("fast-pytorch-kmeans")
+
+    def fit(self, k, niter):
+        from fast_pytorch_kmeans import KMeans
+
+        self.model = KMeans(k, max_iter=niter, tol=-1.0)
+        self.model.fit(self.x[0], centroids=self.initial[0].clone())
+        points.gpu().cuda.synchronize()
+
+    def centroids(self):
+        return self.model.centroids.float().cpu().numpy()
+
+    def assign_rows(self, count):
+        return self.model.predict(self.x[0, :count]).cpu().numpy()
 
 
 PEERS = {
     "faiss_flash": FaissFlash,
-    "faiss": Faiss,
+    "faiss_flash (fast)": FaissFlashFast,
+    "faiss_flash (host data)": FaissFlashHost,
+    "faiss_flash (CPU)": FaissFlashCpu,
+    "faiss (GPU)": FaissGpu,
+    "faiss (CPU)": FaissCpu,
     "faiss.SuperKmeans": FaissSuperKmeans,
+    "flash-kmeans": FlashKmeans,
+    "fastkmeans": FastKmeans,
+    "cuVS": Cuvs,
+    "fast_pytorch_kmeans": FastPytorchKmeans,
     "scikit-learn": ScikitLearn,
 }
-
-
-class Worker:
-    """What a peer's process does; every method answers one request."""
-
-    def __init__(self, name):
-        self.peer = PEERS[name]()
-
-    def load(self, path):
-        version = self.peer.version()
-        self.x = np.load(path)
-        # A first small call starts threads and libraries outside of what is measured.
-        self.peer.train(np.ascontiguousarray(self.x[:256]), 4, 1, 1)
-        return version
-
-    def train(self, k, niter, seed):
-        with PeakMemory() as memory:
-            start = time.perf_counter()
-            self.peer.train(self.x, k, niter, seed)
-            seconds = time.perf_counter() - start
-        return {"seconds": seconds, "peak_mib": memory.mib}
-
-    def save(self, rows, centroids_path, ids_path):
-        np.save(centroids_path, self.peer.centroids)
-        np.save(ids_path, self.peer.assign(self.x[:rows]))
-
-
-def main():
-    worker = Worker(sys.argv[1])
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # what a library prints is no answer
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {"value": getattr(worker, request.pop("do"))(**request)}
-        except Exception as error:  # whatever it raises is the answer
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,40 @@
+"""What a clustering that run.py measures must offer."""
+
+import gc
+
+import numpy as np
+import points
+
+FIT_KINDS = ("iteration", "train", "latency", "memory")
+
+
+class Peer:
+    where = "device"  # its points, or "host"
+    kinds = FIT_KINDS
+    suites = ()  # those it takes part in; none: all but cpu
+    batched = False
+    dtypes = ("f32",)
+
+    def takes(self, case):
+        in_suite = case.suite in self.suites if self.suites else case.suite != "cpu"
+        return (
+            in_suite
+            and case.kind in self.kinds
+            and case.dtype in self.dtypes
+            and (case.batch == 1 or self.batched)
+        )
+
+    def prepare(self, case):
+        self.x = points.make(case, self.where)
+        self.initial = self.x[:, : case.k]
+
+    def release(self):
+        self.x = self.initial = None
+        gc.collect()
+        if points.gpu():
+            points.gpu().cuda.empty_cache()
+
+    def rows(self, count):
+        """The first of the first problem, float32 on the host."""
+        part = self.x[0, :count]
+        return part if isinstance(part, np.ndarray) else part.float().cpu().numpy()

@@ -1,0 +1,171 @@
+"""Tables and plots of what run.py measured, and the README's figures.
+
+    bench/report.py bench/results/h200              # results.md and plots from results.json
+    bench/report.py bench/results/h200 --readme README.md
+
+--readme replaces what stands between the README's two bench comments; --check only compares.
+"""
+
+import argparse
+import json
+import pathlib
+
+import plots
+from figures import case_of, groups, headlines, median_ms, ratio, share_of_limit
+
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+
+
+def table(titles, lines):
+    head = "| " + " | ".join(titles) + " |\n|" + "---|" * len(titles) + "\n"
+    return head + "".join("| " + " | ".join(line) + " |\n" for line in lines) + "\n"
+
+
+def show(value, pattern, none="-"):
+    return none if value is None else pattern.format(value)
+
+
+def timing_table(case, group, ceilings):
+    objectives = [row["objective"] for row in group if "objective" in row]
+    limited = case.kind not in ("latency", "memory")
+    lines = []
+    for row in group:
+        if "error" in row and not row["ms"]:
+            lines.append([row["peer"], f"failed: {row['error'][:80]}", *["-"] * 6])
+            continue
+        ms = median_ms(row)
+        excess = row["objective"] / min(objectives) - 1 if "objective" in row else None
+        lines.append(
+            [
+                row["peer"],
+                show(ms, "{:.4g}") + show(row.get("p99_ms"), " (p99 {:.3g})", ""),
+                show((max(row["ms"]) - min(row["ms"])) / ms if ms else None, "{:.0%}"),
+                show(ratio(row, group), "{:.2f}"),
+                show(share_of_limit(row, ceilings) if limited else None, "{:.0%}"),
+                show(excess, "{:.1e}"),
+                show(row.get("wrong_ppm"), "{:.0f}"),
+                show(row.get("peak_mib"), "{:.0f}"),
+            ]
+        )
+    limit = "of SGEMM" if case.suite == "cpu" else "of limit"
+    titles = ["peer", "ms", "spread", "ours is × as fast", limit, "objective above the best"]
+    return table([*titles, "wrong ppm", "peak MiB"], lines)
+
+
+def build_table(group):
+    lines = []
+    for row in group:
+        if "error" in row:
+            lines.append([row["peer"], f"failed: {row['error'][:80]}", *["-"] * 4])
+            continue
+        points = {point["nprobe"]: point for point in row["curve"]}
+        lines.append(
+            [
+                row["peer"],
+                f"{row['train_s']:.3g} ({row['n_train']})",
+                f"{row['add_s']:.3g} ({row['n_base']})",
+                *(f"{points[p]['recall']:.4f} / {points[p]['qps']:.0f}" for p in (1, 8, 64)),
+            ]
+        )
+    titles = ["peer", "train s (vectors)", "add s (vectors)"]
+    return table([*titles, *(f"recall@10 / QPS at nprobe {p}" for p in (1, 8, 64))], lines)
+
+
+def io_table(group):
+    lines = []
+    for row in group:
+        case = case_of(row)
+        model = case.point_bytes + 4 * case.k * case.d
+        counted = row.get("bytes")
+        shown = show(counted and counted / 1e6, "{:.0f}", f"failed: {row.get('error', '')[:80]}")
+        factor = show(counted and counted / model, "{:.2f}")
+        lines.append([row["peer"], shown, f"{model / 1e6:.0f}", factor])
+    return table(["peer", "MB an iteration", "N d + K d as float32, MB", "factor"], lines)
+
+
+def headline_table(rows):
+    lines = [
+        [what, peer, f"{theirs:.4g}", f"{mine:.4g}", f"{factor:.1f}"]
+        for what, peer, theirs, mine, factor in headlines(rows)
+    ]
+    return table(["", "peer", "peer ms", "faiss_flash ms, exact", "ratio"], lines)
+
+
+def markdown(results):
+    machine, ceilings, rows = results["machine"], results["ceilings"], results["rows"]
+    where = ceilings.get("gpu", machine["cpu"])
+    text = f"# {where}, {machine['cores']} cores, {machine['date']}\n\n"
+    text += f"The run took {results['seconds']:.0f} s. Ceilings measured in it: "
+    text += ", ".join(f"{name} {value:.4g}" for name, value in ceilings.items() if name != "gpu")
+    text += ".\n\n"
+    versions = {row["peer"]: row["version"] for row in rows}
+    text += "Peers: " + "; ".join(f"{peer} {version}" for peer, version in versions.items()) + ".\n"
+    for peer, reason in results["missing"].items():
+        text += f"Missing: {peer}: {reason}.\n"
+    for what in results["not_run"]:
+        text += f"Not run: {what}.\n"
+    if headlines(rows):
+        text += "\n## Against each peer\n\n" + headline_table(rows)
+    suite = None
+    for case, group in groups(rows).items():
+        if case.suite != suite:
+            suite = case.suite
+            text += f"\n## {suite}\n"
+        niter = f", {case.niter} iterations" if case.kind in ("train", "memory") else ""
+        text += f"\n{case.kind}, {case.shape}, {pathlib.Path(case.data).name}{niter}:\n\n"
+        if case.kind == "io":
+            text += io_table(group)
+        elif case.suite == "build":
+            text += build_table(group)
+        else:
+            text += timing_table(case, group, ceilings)
+    return text
+
+
+def write(results, folder):
+    (folder / "results.md").write_text(markdown(results))
+    plots.draw(results, folder)
+
+
+def readme_block(results, folder):
+    """The headline ratios with stock FAISS, cuVS and flash-kmeans, and the plot."""
+    peers = ("faiss (GPU)", "cuVS", "fastkmeans", "flash-kmeans")
+    rows = [row for row in results["rows"] if row["suite"] == "iteration"]
+    lines = [
+        [what.removeprefix("iteration "), peer, f"{theirs:.4g}", f"{mine:.4g}", f"{factor:.1f}"]
+        for what, peer, theirs, mine, factor in headlines(rows)
+        if peer in peers
+    ]
+    text = f"One Lloyd iteration on one {results['ceilings'].get('gpu', '?')}, every assignment of "
+    text += "ours exact, all in one run ("
+    text += f"[all figures]({folder}/results.md), {results['machine']['date']}):\n\n"
+    text += table(["shape", "peer", "peer ms", "faiss_flash ms", "ratio"], lines)
+    return f"{BEGIN}\n{text}![speed-ups]({folder}/speedup.png)\n{END}"
+
+
+def update_readme(readme, block, check):
+    old = readme.read_text()
+    before, rest = old.split(BEGIN)
+    new = before + block + rest.split(END)[1]
+    if check and new != old:
+        raise SystemExit(f"{readme} is not what bench/report.py makes of the results")
+    readme.write_text(new)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--readme", type=pathlib.Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    results = json.loads((arguments.folder / "results.json").read_text())
+    if arguments.readme:
+        update_readme(arguments.readme, readme_block(results, arguments.folder), arguments.check)
+    else:
+        write(results, arguments.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""faiss_flash and its peers, side by side: runs named suites of cases (suites.py).
+
+    bench/run.py kernel iteration --out build/results
+
+Every peer that is installed (peers.py, ivf_peers.py) has a process of its own and gets the same
+points, first centroids and number of iterations. After a first run of each, which is not
+counted, the peers take turns; figures are medians of the rounds. Quality in float64 stands
+beside every time. The machine's own ceilings are measured in the same run. Peers that are not
+installed are listed as missing, one that fails has its message in the table, and Ctrl-C or
+--seconds leave what was measured.
+
+Writes results.json after every case, results.md and plots (report.py) at the end.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+
+import numpy as np
+import report
+from memory import DeviceMemory, PeakMemory, resident_mib
+from peer import FIT_KINDS
+from suites import SUITES, Case
+from worker import ALL_PEERS, PeerError, PeerProcess
+
+try:
+    from tqdm import tqdm
+except ImportError:
+
+    class tqdm:  # noqa: N801
+        def __init__(self, **_):
+            pass
+
+        def set_postfix_str(self, _):
+            pass
+
+        def update(self):
+            pass
+
+
+ONE_ROUND_KINDS = ("ivfflat", "ivfpq", "io", "memory", "latency")
+
+
+def machine():
+    model = platform.processor()
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":")[1].strip()
+            break
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+class Run:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.cases = [
+            with_points(case, arguments.points) for suite in arguments.suites for case in suite()
+        ]
+        self.start = time.monotonic()
+        self.results = {
+            "machine": machine(),
+            "ceilings": {},
+            "missing": {},
+            "rows": [],
+            "not_run": [],
+            "seconds": 0,
+        }
+        self.peers = []
+
+    def left(self):
+        return self.arguments.seconds - (time.monotonic() - self.start)
+
+    def start_peers(self):
+        """Those that some case needs and that are installed; the others are noted as missing."""
+        ceilings = PeerProcess("ceilings")
+        try:
+            ceilings.prepare(Case("", "all", 0, 0), 120)
+            self.results["ceilings"] = ceilings.ask("measure")
+        except PeerError as error:
+            self.results["missing"]["ceilings"] = str(error)
+        ceilings.kill()
+        pythons = [sys.executable, *self.arguments.python]
+        for python in pythons:
+            for name in self.arguments.peers:
+                if not any(ALL_PEERS[name]().takes(case) for case in self.cases):
+                    continue
+                peer = PeerProcess(name, python)
+                peer.label = name if python == sys.executable else f"{name} [{python}]"
+                try:
+                    peer.version = peer.ask("version")
+                    self.peers.append(peer)
+                except PeerError as error:
+                    self.results["missing"][peer.label] = str(error)
+
+    def run_all(self):
+        bar = tqdm(total=len(self.cases), unit="case", disable=None)
+        self.save()
+        for case in self.cases:
+            if self.left() <= 0:
+                self.results["not_run"].append(f"{case.suite}: {case.kind} {case.shape}")
+                continue
+            bar.set_postfix_str(f"{case.suite}: {case.kind} {case.shape}")
+            self.run_case(case)
+            bar.update()
+            self.save()
+
+    def run_case(self, case):
+        """Rows of one case, errors among them; peers keep nothing of it afterwards."""
+        rows = {}
+        for peer in [p for p in self.peers if ALL_PEERS[p.name]().takes(case)]:
+            row = {
+                **dataclasses.asdict(case),
+                "peer": peer.label,
+                "version": peer.version,
+                "ms": [],
+            }
+            self.results["rows"].append(row)
+            if self.attempt(peer, row, lambda peer=peer: peer.prepare(case, self.limit())):
+                rows[peer] = row
+        spent = dict.fromkeys(rows, 0.0)
+        rounds = 1 if case.kind in ONE_ROUND_KINDS else self.arguments.rounds
+        for number in range(rounds):
+            for peer, row in list(rows.items()):
+                if number and spent[peer] > self.arguments.case_seconds:
+                    continue
+                start = time.monotonic()
+                if not self.attempt(peer, row, lambda p=peer, r=row: self.measure(case, p, r)):
+                    del rows[peer]
+                spent[peer] += time.monotonic() - start
+        for peer, row in rows.items():
+            if case.kind in FIT_KINDS and case.kind != "memory":
+                self.attempt(
+                    peer, row, lambda p=peer, r=row: r.update(p.ask("quality", self.limit()))
+                )
+            self.attempt(peer, {}, lambda peer=peer: peer.ask("release"))
+
+    def limit(self):
+        return max(5, min(self.arguments.case_seconds * 6, self.left() + 10))
+
+    @staticmethod
+    def attempt(peer, row, call):
+        """False, with the reason in the row and the peer's process gone, where the call fails."""
+        try:
+            call()
+        except PeerError as error:
+            row["error"] = str(error)
+            peer.kill()
+            return False
+        return True
+
+    def measure(self, case, peer, row):
+        if case.kind != "memory":
+            figures = peer.ask("measure", self.limit())
+        else:
+            try:
+                read = DeviceMemory()
+            except OSError:
+                read = lambda: resident_mib(peer.pid)  # noqa: E731
+            with PeakMemory(read) as peak:
+                figures = peer.ask("measure", self.limit())
+            row["peak_mib"] = peak.mib
+        if "ms" in figures:
+            row["ms"].append(figures.pop("ms"))
+        row.update(figures)
+
+    def save(self):
+        self.results["seconds"] = time.monotonic() - self.start
+        path = self.arguments.out / "results.json"
+        path.write_text(json.dumps(self.results, indent=1) + "\n")
+
+    def close(self):
+        for peer in self.peers:
+            peer.kill()
+
+
+def with_points(case, folder):
+    """The case over a folder's {train,base,query}.npy instead of a mixture, where it can be."""
+    if folder is None or case.suite not in ("cpu", "train", "build") or case.data != "mixture":
+        return case
+    base = np.load(folder / "base.npy", mmap_mode="r")
+    if case.suite == "build":
+        return dataclasses.replace(case, d=base.shape[1], n=len(base), data=str(folder))
+    n = min(case.n, len(base))
+    return dataclasses.replace(case, d=base.shape[1], n=n, data=str(folder / "base.npy"))
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("suites", nargs="+", choices=[*SUITES, "all"])
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the results")
+    parser.add_argument("--rounds", type=int, default=3, help="of measurements of each peer")
+    parser.add_argument("--seconds", type=float, default=3600, help="no case starts after these")
+    parser.add_argument(
+        "--case-seconds", type=float, default=20, help="a peer's next round starts within these"
+    )
+    parser.add_argument("--peers", nargs="+", default=list(ALL_PEERS), choices=list(ALL_PEERS))
+    parser.add_argument(
+        "--points", type=pathlib.Path, help="folder with {train,base,query}.npy instead of mixtures"
+    )
+    parser.add_argument(
+        "--python", nargs="+", default=[], help="other interpreters to look for the peers in"
+    )
+    arguments = parser.parse_args()
+    names = list(SUITES) if "all" in arguments.suites else arguments.suites
+    arguments.suites = [SUITES[name] for name in names]
+    arguments.peers = [name for name in arguments.peers if name != "ceilings"]
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    run = Run(arguments)
+    try:
+        run.start_peers()
+        if not run.peers:
+            raise SystemExit(f"no peer can run: {run.results['missing']}")
+        run.run_all()
+    except KeyboardInterrupt:
+        run.results["not_run"].append("interrupted: what follows the last row")
+    finally:
+        run.close()
+    run.save()
+    report.write(run.results, arguments.out)
+    print((arguments.out / "results.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The process that a peer of run.py runs in, and the parent's end of it.
+
+Every peer has a process, and possibly a Python, of its own: no two libraries share threads or
+memory, and a crash is one peer's. Requests and answers are lines of JSON.
+"""
+
+import dataclasses
+import json
+import pathlib
+import select
+import statistics
+import subprocess
+import sys
+import time
+
+import ceilings
+import points
+from ivf_peers import IVF_PEERS
+from peer import FIT_KINDS
+from peers import PEERS
+from suites import Case
+
+ALL_PEERS = {**PEERS, **IVF_PEERS, "ceilings": ceilings.Ceilings}
+
+FEW = 2  # iterations whose time is taken off that of more
+MOST = 20
+ITERATION_SECONDS = 1.0  # that the difference should take
+SCORES = 1 << 26  # of float64 that the quality of one peer may cost
+CALLS = 100  # of a latency
+LATENCY_NITER = 10
+
+
+class PeerError(Exception):
+    """What a peer raised, or how its process ended."""
+
+
+def _seconds(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+class Worker:
+    """What the process does; every method answers one request."""
+
+    def __init__(self, name):
+        self.peer = ALL_PEERS[name]()
+        self.case = None
+
+    def version(self):
+        return self.peer.version()
+
+    def prepare(self, case):
+        """Points and a first run, which starts and compiles whatever must be."""
+        self.case = Case(**case)
+        if self.case.kind == "memory":  # what libraries take once is no part of it
+            self.peer.prepare(dataclasses.replace(self.case, n=4096, k=16))
+            self.peer.fit(16, FEW)
+            self.peer.release()
+            self.peer.prepare(self.case)
+        elif self.case.kind in FIT_KINDS:
+            self.peer.prepare(self.case)
+            self.peer.fit(self.case.k, FEW)
+
+    def measure(self):
+        """One round's figures."""
+        kind = self.case.kind
+        if kind in FIT_KINDS:
+            return getattr(self, f"_{kind}")()
+        found = getattr(self.peer, kind)(self.case)
+        return found if isinstance(found, dict) else {"ms": found}
+
+    def _iteration(self):
+        few = _seconds(lambda: self.peer.fit(self.case.k, FEW))
+        more = int(ITERATION_SECONDS / max(few / FEW, 1e-6))
+        more = max(2, min(more, MOST)) if few > 0.02 else 5 * MOST
+        many = _seconds(lambda: self.peer.fit(self.case.k, FEW + more))
+        if many <= few:
+            raise RuntimeError(f"{more} iterations more took no longer: {few:.2g} s, {many:.2g} s")
+        return {"ms": (many - few) / more * 1e3, "iterations": more}
+
+    def _train(self):
+        return {"ms": 1e3 * _seconds(lambda: self.peer.fit(self.case.k, self.case.niter))}
+
+    def _latency(self):
+        calls = [_seconds(lambda: self.peer.fit(self.case.k, LATENCY_NITER)) for _ in range(CALLS)]
+        calls.sort()
+        return {"ms": 1e3 * statistics.median(calls), "p99_ms": 1e3 * calls[int(0.99 * CALLS)]}
+
+    def _memory(self):
+        """The parent watches the card's memory meanwhile."""
+        return {"ms": 1e3 * _seconds(lambda: self.peer.fit(self.case.k, self.case.niter))}
+
+    def quality(self):
+        """Objective and share of points assigned wrongly, in float64, after the same iterations."""
+        niter = self.case.niter if self.case.kind == "train" else FEW
+        self.peer.fit(self.case.k, niter)
+        centroids = self.peer.centroids()
+        count = min(self.case.n, max(1024, min(65536, SCORES // self.case.k)))
+        ids, distances = points.nearest_in_float64(self.peer.rows(count), centroids)
+        figures = {"objective": float(distances.sum()) * self.case.n / count}
+        found = self.peer.assign_rows(count)
+        if found is not None:
+            figures["wrong_ppm"] = 1e6 * float((found != ids).mean())
+        return figures
+
+    def release(self):
+        self.case = None
+        self.peer.release()
+
+
+class PeerProcess:
+    """The parent's end."""
+
+    def __init__(self, name, python=sys.executable):
+        self.name, self.python = name, python
+        self._process = None
+
+    def ask(self, do, limit=120, **arguments):
+        """The answer; PeerError where it raises, dies, or takes longer than `limit` seconds."""
+        if self._process is None:
+            self._process = self._start()
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the empty answer tells
+        ready, _, _ = select.select([self._process.stdout], [], [], limit)
+        line = self._process.stdout.readline() if ready else ""
+        if not line:
+            self.kill()
+            raise PeerError("its process ended" if ready else f"took over {limit:.0f} s")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerError(answer["error"])
+        return answer["value"]
+
+    def _start(self):
+        try:
+            return subprocess.Popen(
+                [self.python, __file__, self.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,  # Ctrl-C is the parent's
+            )
+        except OSError as error:
+            raise PeerError(str(error)) from error
+
+    def prepare(self, case, limit):
+        self.ask("prepare", limit, case=dataclasses.asdict(case))
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def kill(self):
+        """The next request starts a new process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def main():
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    worker = Worker(sys.argv[1])
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # what a library prints is no answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"value": getattr(worker, request.pop("do"))(**request)}
+        except Exception as error:  # whatever it raises is the answer
+            answer = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

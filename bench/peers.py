@@ -223,7 +223,11 @@ class Cuvs(Peer):
         from cuvs.cluster.kmeans import KMeansParams, fit
 
         self.params = KMeansParams(
-            n_clusters=k, init_method="Array", max_iter=niter, tol=0, n_init=1
+            n_clusters=k,
+            init_method="Array",
+            max_iter=niter,
+            tol=1e-30,  # 0 is refused
+            n_init=1,
         )
         self.found = self.initial[0].clone()
         fit(self.params, self.x[0], centroids=self.found)

@@ -101,12 +101,8 @@ def memory(results):
 
 
 def recall(results):
-    by_case = {
-        case: [row for row in group if "curve" in row]
-        for case, group in figures.groups(results["rows"]).items()
-        if case.suite == "build"
-    }
-    if not any(by_case.values()):
+    by_case = figures.groups([row for row in results["rows"] if "curve" in row])
+    if not by_case:
         return None
     figure, grid = _subplots(1, len(by_case), figsize=(4 * len(by_case), 4), squeeze=False)
     for axes, (case, group) in zip(grid[0], by_case.items()):

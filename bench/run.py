@@ -153,13 +153,14 @@ class Run:
     @staticmethod
     def attempt(peer, row, call):
         """False, with the reason in the row and the peer's process gone, where the call fails."""
+        start = time.monotonic()
         try:
             call()
         except PeerError as error:
             row["error"] = str(error)
             peer.kill()
-            return False
-        return True
+        row["seconds"] = row.get("seconds", 0) + time.monotonic() - start
+        return "error" not in row
 
     def measure(self, case, peer, row):
         if case.kind != "memory":

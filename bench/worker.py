@@ -23,8 +23,9 @@ from suites import Case
 ALL_PEERS = {**PEERS, **IVF_PEERS, "ceilings": ceilings.Ceilings}
 
 FEW = 2  # iterations whose time is taken off that of more
-MOST = 20
-ITERATION_SECONDS = 1.0  # that the difference should take
+MOST = 100
+ITERATION_SECONDS = 0.7  # that the difference should take
+SHORT = 0.05  # seconds: runs under it are repeated
 SCORES = 1 << 26  # of float64 that the quality of one peer may cost
 CALLS = 100  # of a latency
 LATENCY_NITER = 10
@@ -71,13 +72,28 @@ class Worker:
         return found if isinstance(found, dict) else {"ms": found}
 
     def _iteration(self):
-        few = _seconds(lambda: self.peer.fit(self.case.k, FEW))
-        more = int(ITERATION_SECONDS / max(few / FEW, 1e-6))
-        more = max(2, min(more, MOST)) if few > 0.02 else 5 * MOST
-        many = _seconds(lambda: self.peer.fit(self.case.k, FEW + more))
+        """Of as many iterations as take ITERATION_SECONDS: beside them the noise of what comes
+        before them, reading the points above all, is small."""
+        few = self._fit_seconds(FEW)
+        more = 2
+        many = self._fit_seconds(FEW + more)
+        wanted = int(ITERATION_SECONDS * more / max(many - few, 1e-6))
+        if wanted > more:
+            more = min(wanted, MOST)
+            many = self._fit_seconds(FEW + more)
         if many <= few:
             raise RuntimeError(f"{more} iterations more took no longer: {few:.2g} s, {many:.2g} s")
         return {"ms": (many - few) / more * 1e3, "iterations": more}
+
+    def _fit_seconds(self, niter):
+        """Of short runs the median of some."""
+        first = _seconds(lambda: self.peer.fit(self.case.k, niter))
+        rest = (
+            [_seconds(lambda: self.peer.fit(self.case.k, niter)) for _ in range(4)]
+            if first < SHORT
+            else []
+        )
+        return statistics.median([first, *rest])
 
     def _train(self):
         return {"ms": 1e3 * _seconds(lambda: self.peer.fit(self.case.k, self.case.niter))}
@@ -173,7 +189,7 @@ def main():
         try:
             answer = {"value": getattr(worker, request.pop("do"))(**request)}
         except Exception as error:  # whatever it raises is the answer
-            answer = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+            answer = {"error": f"{type(error).__name__}: {str(error)[:1000]}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 

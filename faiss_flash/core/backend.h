@@ -156,7 +156,8 @@ class Backend {
             int64_t* ids,
             float* distances) const = 0;
 
-    /// The same for problems of equal n and d, each with its own centroids [k x d].
+    /// The same for problems of equal n and d, each with its own centroids [k x d]; distances are
+    /// null in all of them or in none.
     virtual void assign_batch(
             const std::vector<Assignment>& problems, int64_t k, Metric metric) const;
 };

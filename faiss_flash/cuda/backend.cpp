@@ -236,7 +236,6 @@ class CudaBackend final : public Backend {
         copy(centroids.get(), tables.data(), values_in_all, cudaMemcpyHostToDevice, stream.get());
         DirectTable table(batch, k, d, metric, stream.get());
         const Buffer<int32_t> device_ids(rows_in_all, stream.get());
-        const Buffer<double> device_values(rows_in_all, stream.get());
         const Buffer<AssignCounts> counts(problems.size(), stream.get());
         assign_direct(
                 rows.get(),
@@ -247,30 +246,36 @@ class CudaBackend final : public Backend {
                 device_ids.get(),
                 counts.get(),
                 stream.get());
-        for (int64_t b = 0; b < batch; b++) {
-            measure(rows.get() + b * n * d,
-                    n,
-                    d,
-                    centroids.get() + b * k * d,
-                    metric,
-                    device_ids.get() + b * n,
-                    device_values.get() + b * n,
-                    stream.get());
-        }
         std::vector<int32_t> ids(rows_in_all);
-        std::vector<double> values(rows_in_all);
         copy(ids.data(), device_ids.get(), batch * n, cudaMemcpyDeviceToHost, stream.get());
-        copy(values.data(), device_values.get(), batch * n, cudaMemcpyDeviceToHost, stream.get());
+        std::vector<double> values;
+        if (problems.front().distances) {
+            values.resize(rows_in_all);
+            const Buffer<double> device_values(rows_in_all, stream.get());
+            for (int64_t b = 0; b < batch; b++) {
+                measure(rows.get() + b * n * d,
+                        n,
+                        d,
+                        centroids.get() + b * k * d,
+                        metric,
+                        device_ids.get() + b * n,
+                        device_values.get() + b * n,
+                        stream.get());
+            }
+            copy(values.data(),
+                 device_values.get(),
+                 batch * n,
+                 cudaMemcpyDeviceToHost,
+                 stream.get());
+        }
         check(cudaStreamSynchronize(stream.get()), "an assignment on the device");
 #pragma omp parallel for
         for (int64_t b = 0; b < batch; b++) {
             const Assignment& problem = problems[static_cast<size_t>(b)];
             std::copy_n(ids.begin() + b * n, n, problem.ids);
-            std::transform(
-                    values.begin() + b * n,
-                    values.begin() + (b + 1) * n,
-                    problem.distances,
-                    [](double value) { return static_cast<float>(value); });
+            for (int64_t i = 0; problem.distances && i < n; i++) {
+                problem.distances[i] = static_cast<float>(values[static_cast<size_t>(b * n + i)]);
+            }
         }
     }
 

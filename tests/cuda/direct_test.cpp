@@ -1,4 +1,5 @@
 /// Short rows in one kernel: ids are those of the CPU backend, for each problem of a batch.
+#include <faiss_flash/codes.h>
 #include <faiss_flash/cpu/backend.h>
 #include <faiss_flash/cuda/backend.h>
 #include <faiss_flash/cuda/device_info.h>
@@ -171,6 +172,30 @@ TEST(DirectBatch, ProblemsComeOutAsAlone) {
             EXPECT_NEAR(together[b].iterations[i].objective, objective, 1e-12 * objective) << i;
         }
     }
+}
+
+TEST(DirectBatch, CodesAreTheCpus) {
+    if (device_count() == 0) {
+        GTEST_SKIP() << "no CUDA device";
+    }
+    const int64_t n = 70000;
+    const int64_t parts = 16;
+    const int64_t entries = 256;
+    const int64_t dsub = 4;
+    ASSERT_TRUE(direct_pays(parts, 65536, entries, dsub));
+    Floats x = test::normal(n, parts * dsub, 5);
+    const Floats books = test::normal(parts * entries, dsub, 6);
+    const VectorView rows = VectorView::of(x.data(), n, parts * dsub);
+    const Codebooks codebooks{books.data(), parts, entries, dsub};
+    const auto codes_on = [&](const char* device) {
+        std::vector<uint8_t> codes(static_cast<size_t>(n * parts));
+        encode(rows, {}, codebooks, codes.data(), parts, device);
+        return codes;
+    };
+    EXPECT_EQ(codes_on("cuda"), codes_on("cpu"));
+
+    x[69000 * parts * dsub + 17] = NAN;
+    EXPECT_THROW(codes_on("cuda"), InvalidArgument);
 }
 
 } // namespace

@@ -1,5 +1,6 @@
 """bench/run.py where peers fail or are missing, interrupted, and what report.py makes of it."""
 
+import contextlib
 import json
 import pathlib
 import signal
@@ -35,14 +36,14 @@ def fake_python(folder, name, *lines):
 
 
 def test_failing_and_missing_peers_do_not_stop_the_others(tmp_path):
-    version = "read request; echo '{\"value\": \"1\"}'"
+    version = 'read request; echo \'{"value": "1"}\''
     dying = fake_python(tmp_path, "dying", version, "read request", "exit 3")
     refusing = fake_python(
-        tmp_path, "refusing", version, "read request; echo '{\"error\": \"no memory\"}'", "read end"
+        tmp_path, "refusing", version, 'read request; echo \'{"error": "no memory"}\'', "read end"
     )
     absent = str(tmp_path / "absent")
     uninstalled = fake_python(
-        tmp_path, "uninstalled", "read request; echo '{\"error\": \"ImportError\"}'"
+        tmp_path, "uninstalled", 'read request; echo \'{"error": "ImportError"}\''
     )
     pythons = [dying, refusing, absent, uninstalled]
     process = start(tmp_path / "out", "--peers", OURS, STOCK, "--python", *pythons)
@@ -79,10 +80,8 @@ def test_an_interruption_keeps_what_was_measured(tmp_path):
     results, deadline = {"rows": []}, time.monotonic() + 120
     while not results["rows"] and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-        try:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             results = json.loads((tmp_path / "results.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            pass
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors

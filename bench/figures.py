@@ -1,11 +1,13 @@
 """What is derived from the rows of results.json, for tables and plots."""
 
 import statistics
+from typing import NamedTuple
 
 from suites import Case
 
 HOST_PEERS = ("faiss (GPU)", "fastkmeans", "faiss_flash (host data)")
 CPU_PEERS = ("faiss (CPU)", "faiss.SuperKmeans", "scikit-learn", "faiss_flash (CPU)")
+FAST = "faiss_flash (fast)"
 CASE_FIELDS = [*Case.__dataclass_fields__]
 
 
@@ -45,15 +47,40 @@ def share_of_limit(row, ceilings):
     return limit / ms if limit and ms else None
 
 
+class Headline(NamedTuple):
+    """A peer's time of one shape beside ours, exact and, where it rounds as the peer does, fast."""
+
+    what: str
+    peer: str
+    theirs_ms: float
+    exact_ms: float
+    fast_ms: float | None
+
+    def texts(self):
+        """For tables: times, and how many times as fast ours is."""
+        fast = self.fast_ms
+        return [
+            self.what,
+            self.peer,
+            f"{self.theirs_ms:.4g}",
+            f"{self.exact_ms:.4g}",
+            f"{self.theirs_ms / self.exact_ms:.1f}",
+            f"{fast:.4g}" if fast else "-",
+            f"{self.theirs_ms / fast:.1f}" if fast else "-",
+        ]
+
+
 def headlines(rows):
-    """(what, peer, theirs ms, ours ms, ratio) of iterations and kernels, peers other than ours."""
+    """Of iterations and kernels."""
     found = []
     for case, group in groups(rows).items():
         if case.kind not in ("iteration", "assign", "update") or case.sweep:
             continue
+        times = {row["peer"]: median_ms(row) for row in group}
         for row in group:
-            factor = ratio(row, group)
-            if factor and not row["peer"].startswith("faiss_flash"):
-                ms = median_ms(row)
-                found.append((f"{case.kind} {case.shape}", row["peer"], ms, ms / factor, factor))
+            theirs, exact = median_ms(row), times.get(ours(row))
+            if theirs and exact and not row["peer"].startswith("faiss_flash"):
+                fast = times.get(FAST) if ours(row) == "faiss_flash" else None
+                what = f"{case.kind} {case.shape}"
+                found.append(Headline(what, row["peer"], theirs, exact, fast))
     return found

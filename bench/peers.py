@@ -243,7 +243,7 @@ class Cuvs(Peer):
 
 
 class FastPytorchKmeans(Peer):
-    suites = ("iteration", "train", "latency", "memory")
+    suites = ("iteration", "latency", "memory")
     dtypes = ("f32", "f16")
 
     def version(self):

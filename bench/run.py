@@ -21,6 +21,7 @@ import pathlib
 import platform
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import report
@@ -79,6 +80,7 @@ class Run:
             "seconds": 0,
         }
         self.peers = []
+        self.pool = ThreadPoolExecutor(len(ALL_PEERS) * (1 + len(arguments.python)))
 
     def left(self):
         return self.arguments.seconds - (time.monotonic() - self.start)
@@ -92,18 +94,27 @@ class Run:
         except PeerError as error:
             self.results["missing"]["ceilings"] = str(error)
         ceilings.kill()
-        pythons = [sys.executable, *self.arguments.python]
-        for python in pythons:
+        for python in [sys.executable, *self.arguments.python]:
             for name in self.arguments.peers:
-                if not any(ALL_PEERS[name]().takes(case) for case in self.cases):
-                    continue
-                peer = PeerProcess(name, python)
-                peer.label = name if python == sys.executable else f"{name} [{python}]"
-                try:
-                    peer.version = peer.ask("version")
+                if any(ALL_PEERS[name]().takes(case) for case in self.cases):
+                    peer = PeerProcess(name, python)
+                    peer.label = name if python == sys.executable else f"{name} [{python}]"
                     self.peers.append(peer)
-                except PeerError as error:
-                    self.results["missing"][peer.label] = str(error)
+        reasons = list(self.pool.map(self.missing, self.peers))
+        for peer, reason in zip(self.peers, reasons):
+            if reason:
+                self.results["missing"][peer.label] = reason
+                peer.kill()
+        self.peers = [peer for peer, reason in zip(self.peers, reasons) if not reason]
+
+    @staticmethod
+    def missing(peer):
+        """Why it is not there, or None."""
+        try:
+            peer.version = peer.ask("version")
+        except PeerError as error:
+            return str(error)
+        return None
 
     def run_all(self):
         bar = tqdm(total=len(self.cases), unit="case", disable=None)
@@ -119,50 +130,47 @@ class Run:
 
     def run_case(self, case):
         """Rows of one case, errors among them; peers keep nothing of it afterwards."""
+        peers = [peer for peer in self.peers if ALL_PEERS[peer.name]().takes(case)]
         rows = {}
-        for peer in [p for p in self.peers if ALL_PEERS[p.name]().takes(case)]:
-            row = {
-                **dataclasses.asdict(case),
-                "peer": peer.label,
-                "version": peer.version,
-                "ms": [],
-            }
-            self.results["rows"].append(row)
-            if self.attempt(peer, row, lambda peer=peer: peer.prepare(case, self.limit())):
-                rows[peer] = row
-        spent = dict.fromkeys(rows, 0.0)
-        rounds = 1 if case.kind in ONE_ROUND_KINDS else self.arguments.rounds
-        for number in range(rounds):
-            for peer, row in list(rows.items()):
-                if number and spent[peer] > self.arguments.case_seconds:
+        for peer in peers:
+            rows[peer] = {**dataclasses.asdict(case), "peer": peer.label, "version": peer.version}
+            rows[peer]["ms"] = []
+        self.results["rows"] += rows.values()
+        # What is not timed is done side by side.
+        ready = self.pool.map(lambda p: self.attempt(p, rows[p], self.prepare, case), peers)
+        peers = [peer for peer, is_ready in zip(peers, list(ready)) if is_ready]
+        for number in range(1 if case.kind in ONE_ROUND_KINDS else self.arguments.rounds):
+            for peer in list(peers):
+                if number and rows[peer]["timed_s"] > self.arguments.case_seconds:
                     continue
-                start = time.monotonic()
-                if not self.attempt(peer, row, lambda p=peer, r=row: self.measure(case, p, r)):
-                    del rows[peer]
-                spent[peer] += time.monotonic() - start
-        for peer, row in rows.items():
-            if case.kind in FIT_KINDS and case.kind != "memory":
-                self.attempt(
-                    peer, row, lambda p=peer, r=row: r.update(p.ask("quality", self.limit()))
-                )
-            self.attempt(peer, {}, lambda peer=peer: peer.ask("release"))
+                if not self.attempt(peer, rows[peer], self.measure, case):
+                    peers.remove(peer)
+        list(self.pool.map(lambda p: self.attempt(p, rows[p], self.finish, case), peers))
+
+    def prepare(self, peer, case, _row):
+        peer.prepare(case, self.limit())
+
+    def finish(self, peer, case, row):
+        if case.kind in FIT_KINDS and case.kind != "memory":
+            row.update(peer.ask("quality", self.limit()))
+        peer.ask("release")
 
     def limit(self):
         return max(5, min(self.arguments.case_seconds * 6, self.left() + 10))
 
     @staticmethod
-    def attempt(peer, row, call):
-        """False, with the reason in the row and the peer's process gone, where the call fails."""
-        start = time.monotonic()
+    def attempt(peer, row, step, case):
+        """False, with the reason in the row and the peer's process gone, where the step fails."""
         try:
-            call()
+            step(peer, case, row)
         except PeerError as error:
             row["error"] = str(error)
             peer.kill()
-        row["seconds"] = row.get("seconds", 0) + time.monotonic() - start
-        return "error" not in row
+            return False
+        return True
 
-    def measure(self, case, peer, row):
+    def measure(self, peer, case, row):
+        start = time.monotonic()
         if case.kind != "memory":
             figures = peer.ask("measure", self.limit())
         else:
@@ -176,15 +184,24 @@ class Run:
         if "ms" in figures:
             row["ms"].append(figures.pop("ms"))
         row.update(figures)
+        row["timed_s"] = row.get("timed_s", 0) + time.monotonic() - start
 
     def save(self):
         self.results["seconds"] = time.monotonic() - self.start
         path = self.arguments.out / "results.json"
         path.write_text(json.dumps(self.results, indent=1) + "\n")
 
+    def interrupted(self):
+        """Rows of the case under way that have no figures yet are no failures: they go."""
+        self.results["rows"] = [
+            dict(row) for row in self.results["rows"] if "timed_s" in row or "error" in row
+        ]
+        self.results["not_run"].append("interrupted: what follows the last row")
+
     def close(self):
         for peer in self.peers:
             peer.kill()
+        self.pool.shutdown()
 
 
 def with_points(case, folder):
@@ -233,7 +250,7 @@ def main():
             raise SystemExit(f"no peer can run: {run.results['missing']}")
         run.run_all()
     except KeyboardInterrupt:
-        run.results["not_run"].append("interrupted: what follows the last row")
+        run.interrupted()
     finally:
         run.close()
     run.save()

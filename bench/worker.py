@@ -11,6 +11,7 @@ import select
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import ceilings
@@ -24,7 +25,7 @@ ALL_PEERS = {**PEERS, **IVF_PEERS, "ceilings": ceilings.Ceilings}
 
 FEW = 2  # iterations whose time is taken off that of more
 MOST = 100
-ITERATION_SECONDS = 0.7  # that the difference should take
+ITERATION_SECONDS = 0.4  # that the difference should take
 SHORT = 0.05  # seconds: runs under it are repeated
 SCORES = 1 << 26  # of float64 that the quality of one peer may cost
 CALLS = 100  # of a latency
@@ -135,34 +136,43 @@ class PeerProcess:
     def ask(self, do, limit=120, **arguments):
         """The answer; PeerError where it raises, dies, or takes longer than `limit` seconds."""
         if self._process is None:
-            self._process = self._start()
+            self._start()
+        process = self._process
         try:
-            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-            self._process.stdin.flush()
+            process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            process.stdin.flush()
         except BrokenPipeError:
             pass  # the empty answer tells
-        ready, _, _ = select.select([self._process.stdout], [], [], limit)
-        line = self._process.stdout.readline() if ready else ""
+        ready, _, _ = select.select([process.stdout], [], [], limit)
+        line = process.stdout.readline() if ready else ""
         if not line:
-            self.kill()
-            raise PeerError("its process ended" if ready else f"took over {limit:.0f} s")
+            if not ready:
+                self.kill()
+                raise PeerError(f"took over {limit:.0f} s")
+            code = process.wait()
+            raise PeerError(f"its process ended ({code}): {self._last_words()}")
         answer = json.loads(line)
         if "error" in answer:
             raise PeerError(answer["error"])
         return answer["value"]
 
     def _start(self):
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         try:
-            return subprocess.Popen(
+            self._process = subprocess.Popen(
                 [self.python, __file__, self.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=self._errors,
                 text=True,
                 start_new_session=True,  # Ctrl-C is the parent's
             )
         except OSError as error:
             raise PeerError(str(error)) from error
+
+    def _last_words(self):
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")[-300:].strip()
 
     def prepare(self, case, limit):
         self.ask("prepare", limit, case=dataclasses.asdict(case))
@@ -173,10 +183,10 @@ class PeerProcess:
 
     def kill(self):
         """The next request starts a new process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
 
 def main():

@@ -104,10 +104,14 @@ def test_ratios_compare_points_in_the_same_place():
         row("cuVS", [30]),
         row("faiss (GPU)", [100, 50]),
         row("flash-kmeans", []),
+        row("flash-kmeans", [8], dtype="f16"),
+        row("faiss_flash", [4], dtype="f16"),
+        row("faiss_flash (fast)", [2], dtype="f16"),
     ]
     assert figures.headlines(rows) == [
-        ("iteration N=1048576 K=8192 d=128 f32", "cuVS", 30, 3, 10),
-        ("iteration N=1048576 K=8192 d=128 f32", "faiss (GPU)", 75, 5, 15),
+        ("iteration N=1048576 K=8192 d=128 f32", "cuVS", 30, 3, None),
+        ("iteration N=1048576 K=8192 d=128 f32", "faiss (GPU)", 75, 5, None),
+        ("iteration N=1048576 K=8192 d=128 f16", "flash-kmeans", 8, 4, 2),
     ]
     products_ms = 2 * (1 << 20) * 8192 * 128 / 700e12 * 1e3
     assert figures.share_of_limit(rows[2], CEILINGS) == pytest.approx(products_ms / 30)
@@ -121,7 +125,7 @@ def test_the_readme_holds_what_the_results_say(tmp_path):
     machine = {"cpu": "a CPU", "cores": 2, "date": "2026-01-01"}
     results = {"machine": machine, "ceilings": CEILINGS, "rows": rows}
     block = report.readme_block(results, pathlib.Path("bench/results/x"))
-    assert "| N=1048576 K=8192 d=128 f32 | faiss (GPU) | 60 | 5 | 12.0 |" in block
+    assert "| N=1048576 K=8192 d=128 f32 | faiss (GPU) | 60 | 5 | 12.0 | - | - |" in block
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     with pytest.raises(SystemExit, match="is not what"):

@@ -36,7 +36,7 @@ class IvfPeer:
         quantizer = faiss.IndexFlatL2(d)
         index = self.flat_class()(quantizer, d, case.k)
         self.keep = quantizer
-        return self._measure(index, case, case.n // 4)
+        return self._measure(index, case, case.n // 8)
 
     def ivfpq(self, case):
         import faiss
@@ -44,7 +44,7 @@ class IvfPeer:
         quantizer = faiss.IndexFlatL2(case.d)
         self.keep = quantizer
         index = faiss.IndexIVFPQ(quantizer, case.d, case.k, 32, 8)
-        return self._measure(index, case, case.n // 16)
+        return self._measure(index, case, case.n // 32)
 
     def _measure(self, index, case, base_size):
         train, base, queries = points.index_sets(case, base_size, QUERIES)
@@ -126,7 +126,7 @@ class IvfFaissGpu(IvfPeer):
 
         self.keep = faiss.StandardGpuResources()
         index = faiss.GpuIndexIVFFlat(self.keep, case.d, case.k, faiss.METRIC_L2)
-        return self._measure(index, case, case.n // 4)
+        return self._measure(index, case, case.n // 8)
 
     def train(self, index, x):
         index.train(x)

@@ -39,7 +39,9 @@ def timing_table(case, group, ceilings):
             [
                 row["peer"],
                 show(ms, "{:.4g}") + show(row.get("p99_ms"), " (p99 {:.3g})", ""),
-                show((max(row["ms"]) - min(row["ms"])) / ms if ms else None, "{:.0%}"),
+                show(
+                    (max(row["ms"]) - min(row["ms"])) / ms if len(row["ms"]) > 1 else None, "{:.0%}"
+                ),
                 show(ratio(row, group), "{:.2f}"),
                 show(share_of_limit(row, ceilings) if limited else None, "{:.0%}"),
                 show(excess, "{:.1e}"),

@@ -45,6 +45,7 @@ except ImportError:
             pass
 
 
+STEP_SECONDS = 180
 ONE_ROUND_KINDS = ("ivfflat", "ivfpq", "io", "memory", "latency")
 
 
@@ -136,10 +137,14 @@ class Run:
             rows[peer] = {**dataclasses.asdict(case), "peer": peer.label, "version": peer.version}
             rows[peer]["ms"] = []
         self.results["rows"] += rows.values()
+        if case.kind == "memory":  # nothing kept of earlier cases
+            for peer in peers:
+                peer.kill()
         # What is not timed is done side by side.
         ready = self.pool.map(lambda p: self.attempt(p, rows[p], self.prepare, case), peers)
         peers = [peer for peer, is_ready in zip(peers, list(ready)) if is_ready]
-        for number in range(1 if case.kind in ONE_ROUND_KINDS else self.arguments.rounds):
+        one_round = case.kind in ONE_ROUND_KINDS or case.suite == "sweep"
+        for number in range(1 if one_round else self.arguments.rounds):
             for peer in list(peers):
                 if number and rows[peer]["timed_s"] > self.arguments.case_seconds:
                     continue
@@ -156,7 +161,8 @@ class Run:
         peer.ask("release")
 
     def limit(self):
-        return max(5, min(self.arguments.case_seconds * 6, self.left() + 10))
+        """Seconds that a step of a peer may take."""
+        return max(5, min(STEP_SECONDS, self.left() + 10))
 
     @staticmethod
     def attempt(peer, row, step, case):

@@ -23,7 +23,8 @@ from suites import Case
 
 ALL_PEERS = {**PEERS, **IVF_PEERS, "ceilings": ceilings.Ceilings}
 
-FEW = 2  # iterations whose time is taken off that of more
+FEW = 1  # iterations whose time is taken off that of more
+QUALITY_NITER = 2  # after which the quality is looked at
 MOST = 100
 ITERATION_SECONDS = 0.4  # that the difference should take
 SHORT = 0.05  # seconds: runs under it are repeated
@@ -110,7 +111,7 @@ class Worker:
 
     def quality(self):
         """Objective and share of points assigned wrongly, in float64, after the same iterations."""
-        niter = self.case.niter if self.case.kind == "train" else FEW
+        niter = self.case.niter if self.case.kind == "train" else QUALITY_NITER
         self.peer.fit(self.case.k, niter)
         centroids = self.peer.centroids()
         count = min(self.case.n, max(1024, min(65536, SCORES // self.case.k)))

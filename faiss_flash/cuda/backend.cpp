@@ -218,12 +218,18 @@ class CudaBackend final : public Backend {
             Backend::assign_batch(problems, k, metric);
             return;
         }
-        wait_for_caller(problems.front().points);
-        const Stream stream;
         std::vector<Points> points;
-        std::vector<float> tables;
         for (const Assignment& problem : problems) {
             points.push_back(problem.points);
+        }
+        if (find_non_finite(points)) { // the kernel takes finite rows only
+            Backend::assign_batch(problems, k, metric);
+            return;
+        }
+        wait_for_caller(points.front());
+        const Stream stream;
+        std::vector<float> tables;
+        for (const Assignment& problem : problems) {
             tables.insert(tables.end(), problem.centroids, problem.centroids + k * d);
         }
         const auto rows_in_all = static_cast<size_t>(batch * n);

@@ -34,12 +34,15 @@ def speedup(results):
     figure, axes = _subplots(figsize=(8, 1 + 0.28 * len(found)))
     labels = [f"{line.what.removeprefix('iteration ')}, {line.peer}" for line in found]
     factors = [line.theirs_ms / line.exact_ms for line in found]
-    bars = axes.barh(labels, factors, color=[f"C{peers.index(line.peer)}" for line in found])
-    axes.bar_label(bars, [f"{factor:.3g}" for factor in factors], padding=8, fontsize=8)
-    fast = [(line.theirs_ms / line.fast_ms, y) for y, line in enumerate(found) if line.fast_ms]
-    if fast:
-        axes.plot(*zip(*fast), "kD", markersize=4, label="centroids rounded to f16, as the peer's")
-        axes.legend(fontsize=8)
+    axes.barh(labels, factors, color=[f"C{peers.index(line.peer)}" for line in found])
+    fast = [line.theirs_ms / line.fast_ms if line.fast_ms else 0 for line in found]
+    marks = [(factor, y) for y, factor in enumerate(fast) if factor]
+    if marks:
+        axes.plot(*zip(*marks), "kD", markersize=4, label="centroids rounded to f16, as the peer's")
+        axes.legend(fontsize=8, loc="lower right")
+    for y, (factor, other) in enumerate(zip(factors, fast)):
+        axes.text(1.15 * max(factor, other), y, f"{factor:.3g}", va="center", fontsize=8)
+    axes.margins(x=0.1, y=0.01)
     axes.set(xscale="log", xlabel="faiss_flash (bars: exact) is times as fast, one iteration")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()

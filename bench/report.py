@@ -21,6 +21,10 @@ def table(titles, lines):
     return head + "".join("| " + " | ".join(line) + " |\n" for line in lines) + "\n"
 
 
+def failure(row):
+    return "failed: " + " ".join(row["error"].split())[:80]
+
+
 def show(value, pattern, none="-"):
     return none if value is None else pattern.format(value)
 
@@ -31,7 +35,7 @@ def timing_table(case, group, ceilings):
     lines = []
     for row in group:
         if "error" in row and not row["ms"]:
-            lines.append([row["peer"], f"failed: {row['error'][:80]}", *["-"] * 6])
+            lines.append([row["peer"], failure(row), *["-"] * 6])
             continue
         ms = median_ms(row)
         excess = row["objective"] / min(objectives) - 1 if "objective" in row else None
@@ -58,7 +62,7 @@ def build_table(group):
     lines = []
     for row in group:
         if "error" in row:
-            lines.append([row["peer"], f"failed: {row['error'][:80]}", *["-"] * 4])
+            lines.append([row["peer"], failure(row), *["-"] * 4])
             continue
         points = {point["nprobe"]: point for point in row["curve"]}
         lines.append(
@@ -79,7 +83,7 @@ def io_table(group):
         case = case_of(row)
         model = case.point_bytes + 4 * case.k * case.d
         counted = row.get("bytes")
-        shown = show(counted and counted / 1e6, "{:.0f}", f"failed: {row.get('error', '')[:80]}")
+        shown = f"{counted / 1e6:.0f}" if counted else failure(row)
         factor = show(counted and counted / model, "{:.2f}")
         lines.append([row["peer"], shown, f"{model / 1e6:.0f}", factor])
     return table(["peer", "MB an iteration", "N d + K d as float32, MB", "factor"], lines)
@@ -129,7 +133,7 @@ def write(results, folder):
 
 
 def readme_block(results, folder):
-    """The headline ratios with stock FAISS, cuVS and flash-kmeans, and the plot."""
+    """The headline ratios with stock FAISS, cuVS and flash-kmeans, the plot, and index builds."""
     peers = ("faiss (GPU)", "cuVS", "fastkmeans", "flash-kmeans")
     rows = [row for row in results["rows"] if row["suite"] == "iteration"]
     found = [
@@ -140,8 +144,24 @@ def readme_block(results, folder):
     text = f"One Lloyd iteration on one {results['ceilings'].get('gpu', '?')}, every assignment of "
     text += "ours exact, all in one run ("
     text += f"[all figures]({folder}/results.md), {results['machine']['date']}):\n\n"
-    text += headline_table(found)
-    return f"{BEGIN}\n{text}![speed-ups]({folder}/speedup.png)\n{END}"
+    text += headline_table(found) + f"![speed-ups]({folder}/speedup.png)\n\n"
+    text += (
+        "Index builds in that run, train and add in seconds; the CPU index of stock FAISS has its\n"
+    )
+    text += f"coarse k-means on the GPU:\n\n{readme_builds(results['rows'])}"
+    return f"{BEGIN}\n{text}{END}"
+
+
+def readme_builds(rows):
+    peers = ("faiss_flash IVF", "faiss IVF", "faiss GPU IVF")
+    lines = []
+    for case, group in groups([row for row in rows if "train_s" in row]).items():
+        found = {row["peer"]: row for row in group}
+        times = [(r["train_s"], r["add_s"]) if r else None for r in map(found.get, peers)]
+        base = next(iter(found.values()))["n_base"]
+        sizes = f"{case.kind} d={case.d} nlist={case.k}, {case.n} and {base} vectors"
+        lines.append([sizes, *(show(t and f"{t[0]:.3g}, {t[1]:.3g}", "{}") for t in times)])
+    return table(["index, to train and to add", "faiss_flash", "faiss", "faiss GPU index"], lines)
 
 
 def update_readme(readme, block, check):

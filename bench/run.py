@@ -45,7 +45,7 @@ except ImportError:
             pass
 
 
-STEP_SECONDS = 180
+STEP_SECONDS = 300
 ONE_ROUND_KINDS = ("ivfflat", "ivfpq", "io", "memory", "latency")
 
 
@@ -68,9 +68,8 @@ def machine():
 class Run:
     def __init__(self, arguments):
         self.arguments = arguments
-        self.cases = [
-            with_points(case, arguments.points) for suite in arguments.suites for case in suite()
-        ]
+        cases = [case for suite in arguments.suites for case in suite()]
+        self.cases = with_points(cases, arguments.points)
         self.start = time.monotonic()
         self.results = {
             "machine": machine(),
@@ -210,15 +209,23 @@ class Run:
         self.pool.shutdown()
 
 
-def with_points(case, folder):
-    """The case over a folder's {train,base,query}.npy instead of a mixture, where it can be."""
-    if folder is None or case.suite not in ("cpu", "train", "build") or case.data != "mixture":
-        return case
+def with_points(cases, folder):
+    """The cases over a folder's {train,base,query}.npy instead of mixtures, each once; index builds
+    over other points go."""
+    if folder is None:
+        return cases
     base = np.load(folder / "base.npy", mmap_mode="r")
-    if case.suite == "build":
-        return dataclasses.replace(case, d=base.shape[1], n=len(base), data=str(folder))
-    n = min(case.n, len(base))
-    return dataclasses.replace(case, d=base.shape[1], n=n, data=str(folder / "base.npy"))
+    n, d = base.shape
+
+    def over_points(case):
+        if case.data != "mixture":
+            return case
+        if case.suite == "build":
+            return dataclasses.replace(case, n=n, d=d, data=str(folder))
+        return dataclasses.replace(case, n=min(case.n, n), d=d, data=str(folder / "base.npy"))
+
+    kept = [case for case in cases if case.data == "mixture" or case.suite != "build"]
+    return list(dict.fromkeys(map(over_points, kept)))
 
 
 def parse_arguments():

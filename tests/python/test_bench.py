@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 BENCH = pathlib.Path(__file__).resolve().parents[2] / "bench"
@@ -15,6 +16,8 @@ sys.path.insert(0, str(BENCH))
 
 import figures  # noqa: E402
 import report  # noqa: E402
+import run  # noqa: E402
+import suites  # noqa: E402
 from suites import Case  # noqa: E402
 
 OURS, STOCK = "faiss_flash (CPU)", "faiss (CPU)"
@@ -133,3 +136,14 @@ def test_the_readme_holds_what_the_results_say(tmp_path):
     report.update_readme(readme, block, check=False)
     assert readme.read_text() == f"before\n{block}\nafter\n"
     report.update_readme(readme, block, check=True)
+
+
+def test_a_folder_of_points_takes_the_place_of_mixtures(tmp_path):
+    np.save(tmp_path / "base.npy", np.zeros((1000, 24), dtype="float32"))
+    cases = [*suites.build(), *suites.cpu()]
+    found = run.with_points(cases, tmp_path)
+    builds = [case for case in found if case.suite == "build"]
+    assert {(case.kind, case.k) for case in builds} == {("ivfflat", 4096), ("ivfflat", 1024)}
+    assert all((case.n, case.d, case.data) == (1000, 24, str(tmp_path)) for case in builds)
+    assert [case.data for case in found[2:]] == ["normal", str(tmp_path / "base.npy")]
+    assert run.with_points(cases, None) == cases

@@ -56,7 +56,7 @@ def roofline(results):
     if not rows or "gemm_f16_tflops" not in ceilings:
         return None
     figure, axes = _subplots(figsize=(6, 4))
-    intensity = [2.0**power for power in range(4, 15)]
+    intensity = [2.0**power for power in range(4, 18)]
     roof = [min(i * ceilings["copy_gb_s"] / 1e3, ceilings["gemm_f16_tflops"]) for i in intensity]
     axes.plot(intensity, roof, color="black", label="ceilings of this run")
     for number, peer in enumerate(dict.fromkeys(row["peer"] for row in rows)):

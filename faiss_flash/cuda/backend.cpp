@@ -219,6 +219,7 @@ class CudaBackend final : public Backend {
             return;
         }
         std::vector<Points> points;
+        points.reserve(problems.size());
         for (const Assignment& problem : problems) {
             points.push_back(problem.points);
         }

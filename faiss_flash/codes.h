@@ -5,6 +5,7 @@
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace faiss_flash {
@@ -27,14 +28,17 @@ struct Lists {
 /// Codes of rows [n x d], float32 on the host; with lists, of each row less its list's centroid (in
 /// float32, as FAISS does). Exact: the nearest codebook entry in float64, ties to the lowest.
 /// @param codes  row i's [subspaces] bytes at codes + i * stride
-/// Throws InvalidArgument naming the argument for bad input, rows with a NaN or an Inf included.
+/// @param poll   as in assign()
+/// Throws InvalidArgument naming the argument for bad input, rows with a NaN or an Inf included;
+/// then no code is written.
 FAISS_FLASH_API void encode(
         const VectorView& rows,
         const Lists& lists,
         const Codebooks& codebooks,
         uint8_t* codes,
         int64_t stride,
-        const std::string& device = "auto");
+        const std::string& device = "auto",
+        const std::function<void()>& poll = nullptr);
 
 /// |y|^2 + 2 <c, y> of each centroid c's part and each codebook entry y of that sub-space: what
 /// FAISS's IndexIVFPQ::precomputed_table holds (IndexIVFPQ.h describes its use).

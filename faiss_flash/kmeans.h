@@ -35,6 +35,14 @@ class FAISS_FLASH_API InvalidArgument : public Error {
     ~InvalidArgument() override;
 };
 
+/// A GPU's memory did not suffice, and the CPU could not take over; what() names the bytes that
+/// were wanted and those that were free.
+class FAISS_FLASH_API OutOfDeviceMemory : public Error {
+   public:
+    using Error::Error;
+    ~OutOfDeviceMemory() override;
+};
+
 /// Type of one coordinate. f16 is IEEE binary16, bf16 the upper half of a binary32.
 enum class DType : uint8_t { f32, f16, bf16, u8, i8 };
 
@@ -114,8 +122,8 @@ struct KMeansOptions {
     /// will take; false ends the restart, with the centroids of that iteration. nullptr = not
     /// called.
     std::function<bool(const IterationStats& stats, double seconds_left)> callback;
-    /// Called on the calling thread at least twice an iteration; an exception it throws ends the
-    /// run and reaches the caller. nullptr = not called.
+    /// Called on the calling thread at least twice an iteration, and about every 50 ms of long
+    /// work; an exception it throws ends the run and reaches the caller. nullptr = not called.
     std::function<void()> poll;
 };
 
@@ -168,14 +176,27 @@ FAISS_FLASH_API Estimate estimate(
 /// For each of the n points its best centroid: the float64 argmin of the squared distance (l2) or
 /// argmax of the product, ties to the lowest id.
 /// ids [n] and distances [n] are written; distances (may be null) are float64 values rounded once.
-/// `device` as in KMeansOptions.
+/// `device` as in KMeansOptions; `poll` is called on the calling thread about every 50 ms, and what
+/// it throws ends the call, with nothing written.
 FAISS_FLASH_API void assign(
         const VectorView& points,
         const VectorView& centroids,
         Metric metric,
         int64_t* ids,
         float* distances,
-        const std::string& device = "auto");
+        const std::string& device = "auto",
+        const std::function<void()>& poll = nullptr);
+
+/// Throws InvalidArgument naming the first NaN or Inf of rows, as name[row][column].
+FAISS_FLASH_API void check_finite(const VectorView& rows, const std::string& name);
+
+/// Threads of the CPU that calls of this thread may use: OpenMP's number for it. One in a process
+/// that was forked off one with threads, whatever is set: OpenMP's are not in the child.
+FAISS_FLASH_API int num_threads();
+
+/// Does what omp_set_num_threads() does, for programs whose OpenMP is not this library's (a Python
+/// wheel brings its own). threads > 0.
+FAISS_FLASH_API void set_num_threads(int threads);
 
 /// The names of the backends of this build that can run on this machine, best first.
 FAISS_FLASH_API std::vector<std::string> available_backends();

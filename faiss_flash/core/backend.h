@@ -171,6 +171,9 @@ std::unique_ptr<LloydSession> open_each(
 /// Every backend of this build that can run on this machine, best first.
 const std::vector<const Backend*>& backends();
 
+/// The CPU's. Asking for it looks for no GPU.
+const Backend& host_backend();
+
 /// The backend that `device` names (KMeansOptions::device), or else the best that can read the
 /// points. Throws InvalidArgument where there is none.
 const Backend& backend_for(const VectorView& points, const std::string& device);

@@ -49,6 +49,10 @@ const std::vector<const Backend*>& backends() {
     return list;
 }
 
+const Backend& host_backend() {
+    return cpu::backend();
+}
+
 const Backend& backend_for(const VectorView& points, const std::string& device) {
     const bool chosen = device != "auto";
     const std::string wanted = chosen ? device : default_device();

@@ -2,8 +2,11 @@
 
 #include <faiss_flash/core/arguments.h>
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/interrupt.h>
+#include <faiss_flash/core/parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -12,6 +15,7 @@ namespace faiss_flash {
 namespace {
 
 constexpr int64_t kBlock = 65536; // rows encoded together: bounds the residuals and ids in memory
+constexpr int64_t kRows = 1024;   // of a loop's pieces
 
 [[noreturn]] void reject(const std::string& text) {
     throw InvalidArgument(text);
@@ -47,15 +51,28 @@ void check_lists(const Lists& lists, int64_t n) {
 void copy_residuals(
         const Points& points, const Lists& lists, int64_t first, int64_t count, float* out) {
     const int64_t d = points.d();
-#pragma omp parallel for
-    for (int64_t i = 0; i < count; i++) {
-        float* row = out + i * d;
-        points.copy_row(first + i, row);
-        if (lists.centroids) {
-            const float* centroid = lists.centroids + lists.of_row[first + i] * d;
-            std::transform(row, row + d, centroid, row, std::minus<>());
+    for_each_range(count, kRows, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; i++) {
+            float* row = out + i * d;
+            points.copy_row(first + i, row);
+            if (lists.centroids) {
+                const float* centroid = lists.centroids + lists.of_row[first + i] * d;
+                std::transform(row, row + d, centroid, row, std::minus<>());
+            }
         }
-    }
+    });
+}
+
+/// For a row of which a part, as it was encoded, had no nearest entry.
+[[noreturn]] void reject_row(const Points& points, int64_t row, const float* encoded) {
+    const auto finite = [](float value) { return std::isfinite(value); };
+    const int64_t column = std::find_if_not(encoded, encoded + points.d(), finite) - encoded;
+    std::vector<float> given(static_cast<size_t>(points.d()));
+    points.copy_row(row, given.data());
+    const bool was_finite = std::all_of(given.begin(), given.end(), finite);
+    reject("rows[" + std::to_string(row) + "][" + std::to_string(column) + "] " +
+           (was_finite ? "less its list's centroid " : "") +
+           "is not finite: input contains NaN's or Inf's");
 }
 
 } // namespace
@@ -66,7 +83,9 @@ void encode(
         const Codebooks& codebooks,
         uint8_t* codes,
         int64_t stride,
-        const std::string& device) {
+        const std::string& device,
+        const std::function<void()>& poll) {
+    const Polling polling(poll);
     check_host_view(rows, "rows");
     check_codebooks(codebooks);
     const int64_t parts = codebooks.subspaces;
@@ -83,6 +102,8 @@ void encode(
     const int64_t most = std::min(rows.n, kBlock);
     std::vector<float> block(static_cast<size_t>(most * d));
     std::vector<int64_t> ids(static_cast<size_t>(most * parts));
+    // Nothing is written before all of it is known to be right.
+    std::vector<uint8_t> found(static_cast<size_t>(rows.n * parts));
     const Backend& backend = backend_for(VectorView::of(block.data(), most, d), device);
     for (int64_t first = 0; first < rows.n; first += kBlock) {
         const int64_t count = std::min(kBlock, rows.n - first);
@@ -99,16 +120,20 @@ void encode(
         const auto end = ids.begin() + parts * count;
         const auto bad = std::find(ids.begin(), end, int64_t{-1});
         if (bad != end) {
-            const int64_t row = first + (bad - ids.begin()) % count;
-            reject("rows[" + std::to_string(row) + "] has a NaN or an Inf");
+            const int64_t row = (bad - ids.begin()) % count;
+            reject_row(points, first + row, block.data() + row * d);
         }
-#pragma omp parallel for
-        for (int64_t i = 0; i < count; i++) {
-            uint8_t* code = codes + (first + i) * stride;
-            for (int64_t m = 0; m < parts; m++) {
-                code[m] = static_cast<uint8_t>(ids[static_cast<size_t>(m * count + i)]);
+        for_each_range(count, kRows, [&](int64_t begin, int64_t stop) {
+            for (int64_t i = begin; i < stop; i++) {
+                uint8_t* code = found.data() + (first + i) * parts;
+                for (int64_t m = 0; m < parts; m++) {
+                    code[m] = static_cast<uint8_t>(ids[static_cast<size_t>(m * count + i)]);
+                }
             }
-        }
+        });
+    }
+    for (int64_t i = 0; i < rows.n; i++) {
+        std::copy_n(found.begin() + i * parts, parts, codes + i * stride);
     }
 }
 
@@ -135,8 +160,7 @@ void residual_table(
         }
         norms[static_cast<size_t>(entry)] = static_cast<float>(norm);
     }
-#pragma omp parallel for
-    for (int64_t i = 0; i < nlist; i++) {
+    for_each_range(nlist, 1, [&](int64_t i, int64_t /*end*/) {
         float* row = table + i * entries;
         std::copy(norms.begin(), norms.end(), row);
         for (int64_t column = 0; column < d; column++) {
@@ -147,7 +171,7 @@ void residual_table(
                 part[j] += value * book[j];
             }
         }
-    }
+    });
 }
 
 } // namespace faiss_flash

@@ -2,12 +2,14 @@
 
 #include <faiss_flash/core/arguments.h>
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/lloyd.h>
 #include <faiss_flash/core/sampling.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
 #include <limits>
 #include <numeric>
@@ -18,14 +20,30 @@ namespace faiss_flash {
 
 Error::~Error() = default;
 InvalidArgument::~InvalidArgument() = default;
+OutOfDeviceMemory::~OutOfDeviceMemory() = default;
 RowDecoder::~RowDecoder() = default;
 
 namespace {
 
-void reject_non_finite(const char* name, int64_t row, int64_t column) {
+[[noreturn]] void reject_non_finite(const std::string& name, const NonFinite& where) {
     throw InvalidArgument(
-            std::string(name) + "[" + std::to_string(row) + "][" + std::to_string(column) +
+            name + "[" + std::to_string(where.row) + "][" + std::to_string(where.column) +
             "] is not finite: input contains NaN's or Inf's");
+}
+
+/// Throws for the first point that got no centroid: only one with a NaN or an Inf gets none.
+void require_centroids(
+        const Backend& backend, const VectorView& points, const std::vector<int64_t>& ids) {
+    const auto bad = std::find(ids.begin(), ids.end(), int64_t{-1});
+    if (bad == ids.end()) {
+        return;
+    }
+    const int64_t row = bad - ids.begin();
+    std::vector<float> values(static_cast<size_t>(points.d));
+    backend.read_rows({{Points(points)}}, &row, 1, values.data(), 0);
+    const auto column = std::find_if_not(
+            values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+    reject_non_finite("points", {row, column - values.begin()});
 }
 
 /// Rows as packed float32.
@@ -136,6 +154,8 @@ void print_plan(
             expected.device.c_str());
 }
 
+/// Of all points, before any are sampled. Rows behind a decoder take long to read: these are looked
+/// at later, as far as they are trained on.
 void reject_non_finite_points(
         const Backend& backend, const std::vector<const KMeansInput*>& inputs) {
     std::vector<Points> doubtful;
@@ -145,7 +165,15 @@ void reject_non_finite_points(
         }
     }
     if (const auto bad = backend.find_non_finite(doubtful)) {
-        reject_non_finite("points", bad->row, bad->column);
+        reject_non_finite("points", *bad);
+    }
+}
+
+void reject_non_finite_codes(const Points& points) {
+    if (points.view().decoder) {
+        if (const auto bad = host_backend().find_non_finite({points})) {
+            reject_non_finite("points", {points.source_row(bad->row), bad->column});
+        }
     }
 }
 
@@ -163,6 +191,7 @@ std::vector<KMeansResult> train(
     reject_non_finite_points(backend, inputs);
     for (const KMeansInput* input : inputs) {
         problems.push_back({choose_training_points(input->points, k, options)});
+        reject_non_finite_codes(problems.back().points);
         if (problems.back().points.n() == k) {
             results.push_back(copy_points(backend, input->points, k, options.verbose));
             continue;
@@ -206,6 +235,9 @@ void assign_points(
                  result.distances.data()});
     }
     backend.assign_batch(problems, results.front().k, metric);
+    for (size_t i = 0; i < inputs.size(); i++) {
+        require_centroids(backend, inputs[i]->points, results[i].assignment);
+    }
 }
 
 /// Those that can run together share n, d, where their points are and what is known of them.
@@ -225,6 +257,7 @@ KMeansResult kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& op
 
 std::vector<KMeansResult> batch_kmeans(
         const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options) {
+    const Polling polling(options.poll);
     for (const KMeansInput& problem : problems) {
         check_kmeans_arguments(problem, k, options);
     }
@@ -292,7 +325,9 @@ void assign(
         Metric metric,
         int64_t* ids,
         float* distances,
-        const std::string& device) {
+        const std::string& device,
+        const std::function<void()>& poll) {
+    const Polling polling(poll);
     check_view(points, "points");
     check_host_view(centroids, "centroids");
     if (centroids.n == 0 || centroids.n > std::numeric_limits<int32_t>::max()) {
@@ -310,11 +345,25 @@ void assign(
     check_finite_rows(centroids, "centroids");
     const auto table = to_floats(centroids, centroids.n);
     const Backend& backend = backend_for(points, device);
-    backend.assign(Points(points), table.data(), centroids.n, metric, ids, distances);
-    const int64_t* bad = std::find(ids, ids + points.n, int64_t{-1});
-    if (bad != ids + points.n) {
-        const auto where = backend.find_non_finite({Points(points)});
-        reject_non_finite("points", bad - ids, where ? where->column : 0);
+    // Nothing is written before all of it is known to be right.
+    std::vector<int64_t> found(static_cast<size_t>(points.n));
+    std::vector<float> measured(distances ? found.size() : 0);
+    float* values = distances ? measured.data() : nullptr;
+    backend.assign(Points(points), table.data(), centroids.n, metric, found.data(), values);
+    require_centroids(backend, points, found);
+    std::copy(found.begin(), found.end(), ids);
+    std::copy(measured.begin(), measured.end(), distances);
+}
+
+void check_finite(const VectorView& rows, const std::string& name) {
+    check_view(rows, name.c_str());
+    if (!rows.decoder && !has_non_finite(rows.dtype)) {
+        return;
+    }
+    const bool on_device = rows.space == MemorySpace::device;
+    const Backend& backend = on_device ? backend_for(rows, "auto") : host_backend();
+    if (const auto bad = backend.find_non_finite({Points(rows)})) {
+        reject_non_finite(name, *bad);
     }
 }
 

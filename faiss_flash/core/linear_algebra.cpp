@@ -1,8 +1,10 @@
 #include <faiss_flash/core/linear_algebra.h>
 
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/kmeans.h>
 
 #include <algorithm>
+#include <mutex>
 #include <string>
 
 extern "C" {
@@ -92,11 +94,9 @@ void multiply_in_parallel(
         const float* rows, int64_t n, const float* columns, int64_t k, int64_t d, float* products) {
     constexpr int64_t kRows = 1024; // of a call
     const SingleThreadedBlas single;
-#pragma omp parallel for
-    for (int64_t first = 0; first < n; first += kRows) {
-        const int64_t count = std::min(kRows, n - first);
-        multiply(rows + first * d, count, columns, k, d, products + first * k);
-    }
+    for_each_range(n, kRows, [&](int64_t first, int64_t end) {
+        multiply(rows + first * d, end - first, columns, k, d, products + first * k);
+    });
 }
 
 void multiply_columns(
@@ -105,21 +105,21 @@ void multiply_columns(
     const SingleThreadedBlas single;
     const int64_t each = (n + kParts - 1) / kParts;
     std::vector<float> parts(static_cast<size_t>(kParts * p * q));
-#pragma omp parallel for
-    for (int64_t part = 0; part < kParts; part++) {
+    for_each_range(kParts, 1, [&](int64_t part, int64_t /*end*/) {
         const int64_t first = std::min(n, part * each);
         const int64_t count = std::min(n, first + each) - first;
         float* product = parts.data() + part * p * q;
         gemm("N", "T", q, p, count, b + first * q, q, a + first * p, p, product);
-    }
-#pragma omp parallel for
-    for (int64_t i = 0; i < p * q; i++) {
-        double sum = 0;
-        for (int64_t part = 0; part < kParts; part++) {
-            sum += parts[static_cast<size_t>(part * p * q + i)];
+    });
+    for_each_range(p * q, q, [&](int64_t first, int64_t end) {
+        for (int64_t i = first; i < end; i++) {
+            double sum = 0;
+            for (int64_t part = 0; part < kParts; part++) {
+                sum += parts[static_cast<size_t>(part * p * q + i)];
+            }
+            products[i] = static_cast<float>(sum);
         }
-        products[i] = static_cast<float>(sum);
-    }
+    });
 }
 
 std::vector<float> nearest_rotation(const std::vector<float>& matrix, int64_t p, int64_t q) {
@@ -160,17 +160,43 @@ std::vector<float> nearest_rotation(const std::vector<float>& matrix, int64_t p,
     return rotation;
 }
 
+namespace {
+
+/// Several threads of the process may want it at a time: the first tells the library and the last
+/// takes it back.
+struct BlasThreads {
+    std::mutex mutex;
+    int users = 0;
+    int before = 0;
+};
+
+BlasThreads& blas_threads() {
+    static auto* threads = new BlasThreads;
+    return *threads;
+}
+
+} // namespace
+
 SingleThreadedBlas::SingleThreadedBlas() {
     constexpr int kOwnThreads = 1;
-    if (openblas_get_parallel && openblas_get_parallel() == kOwnThreads) {
-        restore_ = openblas_get_num_threads();
-        openblas_set_num_threads(1);
+    counts_ = openblas_get_parallel && openblas_get_parallel() == kOwnThreads;
+    if (counts_) {
+        BlasThreads& threads = blas_threads();
+        const std::lock_guard<std::mutex> lock(threads.mutex);
+        if (threads.users++ == 0) {
+            threads.before = openblas_get_num_threads();
+            openblas_set_num_threads(1);
+        }
     }
 }
 
 SingleThreadedBlas::~SingleThreadedBlas() {
-    if (restore_ > 0) {
-        openblas_set_num_threads(restore_);
+    if (counts_) {
+        BlasThreads& threads = blas_threads();
+        const std::lock_guard<std::mutex> lock(threads.mutex);
+        if (--threads.users == 0) {
+            openblas_set_num_threads(threads.before);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ class SingleThreadedBlas {
     SingleThreadedBlas& operator=(const SingleThreadedBlas&) = delete;
 
    private:
-    int restore_ = 0; // threads to go back to, 0 = nothing changed
+    bool counts_ = false; // among those that the library is told for
 };
 
 /// products [n x k] = rows [n x d] . columns [k x d]^T, by the calling thread.

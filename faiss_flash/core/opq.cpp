@@ -1,7 +1,9 @@
 #include <faiss_flash/opq.h>
 
 #include <faiss_flash/core/arguments.h>
+#include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/linear_algebra.h>
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/core/points.h>
 
 #include <algorithm>
@@ -12,6 +14,8 @@
 namespace faiss_flash {
 
 namespace {
+
+constexpr int64_t kRows = 1024; // of a loop's pieces
 
 void check_input(const OpqInput& input) {
     check_host_view(input.points, "points");
@@ -51,13 +55,14 @@ std::vector<float> centred(const VectorView& view, int64_t d) {
     for (double& value : mean) {
         value /= static_cast<double>(view.n);
     }
-#pragma omp parallel for
-    for (int64_t i = 0; i < view.n; i++) {
-        float* row = rows.data() + i * d;
-        for (int64_t j = 0; j < view.d; j++) {
-            row[j] = static_cast<float>(row[j] - mean[static_cast<size_t>(j)]);
+    for_each_range(view.n, kRows, [&](int64_t first, int64_t end) {
+        for (int64_t i = first; i < end; i++) {
+            float* row = rows.data() + i * d;
+            for (int64_t j = 0; j < view.d; j++) {
+                row[j] = static_cast<float>(row[j] - mean[static_cast<size_t>(j)]);
+            }
         }
-    }
+    });
     return rows;
 }
 
@@ -90,23 +95,25 @@ double quantize(
         std::copy(result.centroids.begin(), result.centroids.end(), codebooks.data() + m * book);
         error = std::accumulate(result.distances.begin(), result.distances.end(), error);
     }
-#pragma omp parallel for
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t m = 0; m < input.subspaces; m++) {
-            const KMeansResult& result = results[static_cast<size_t>(m)];
-            const int64_t id = result.assignment[static_cast<size_t>(i)];
-            std::copy_n(
-                    result.centroids.data() + id * dsub,
-                    dsub,
-                    decoded.data() + i * input.d_out + m * dsub);
+    for_each_range(n, kRows, [&](int64_t first, int64_t end) {
+        for (int64_t i = first; i < end; i++) {
+            for (int64_t m = 0; m < input.subspaces; m++) {
+                const KMeansResult& result = results[static_cast<size_t>(m)];
+                const int64_t id = result.assignment[static_cast<size_t>(i)];
+                std::copy_n(
+                        result.centroids.data() + id * dsub,
+                        dsub,
+                        decoded.data() + i * input.d_out + m * dsub);
+            }
         }
-    }
+    });
     return error / static_cast<double>(n);
 }
 
 } // namespace
 
 OpqResult train_opq(const OpqInput& input, const KMeansOptions& options) {
+    const Polling polling(options.poll);
     check_input(input);
     const int64_t n = input.points.n;
     const int64_t d = std::max(input.points.d, input.d_out);

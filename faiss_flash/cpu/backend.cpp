@@ -1,9 +1,9 @@
 #include <faiss_flash/cpu/backend.h>
 
 #include <faiss_flash/core/linear_algebra.h>
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/cpu/assign.h>
 #include <faiss_flash/cpu/centroid_table.h>
-#include <faiss_flash/cpu/parallel.h>
 #include <faiss_flash/cpu/update.h>
 
 #include <omp.h>

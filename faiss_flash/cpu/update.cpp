@@ -1,6 +1,6 @@
 #include <faiss_flash/cpu/update.h>
 
-#include <faiss_flash/cpu/parallel.h>
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/cpu/row_ops.h>
 
 #include <algorithm>

@@ -91,6 +91,28 @@ TEST(Encode, BadInputIsNamed) {
     expect("rows[7]", {}, books, kParts);
 }
 
+/// Behind the first block, so that codes were found before.
+TEST(Encode, NothingIsWrittenBeforeAnException) {
+    Case data(66000);
+    std::vector<uint8_t> codes(static_cast<size_t>(data.n * kParts), 255);
+    const std::vector<uint8_t> untouched = codes;
+    const auto expect = [&](const std::string& text) {
+        try {
+            encode(data.view(), data.lists(), data.codebooks(), codes.data(), kParts);
+            ADD_FAILURE() << "accepted";
+        } catch (const InvalidArgument& error) {
+            EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+        }
+        EXPECT_EQ(codes, untouched);
+    };
+    data.rows[65900 * kD + 7] = INFINITY;
+    expect("rows[65900][7] is not finite");
+    // Both finite, but not their difference.
+    data.rows[65900 * kD + 7] = 3e38f;
+    data.centroids[static_cast<size_t>(65900 % kLists * kD + 7)] = -3e38f;
+    expect("rows[65900][7] less its list's centroid is not finite");
+}
+
 TEST(ResidualTable, HoldsNormsAndProducts) {
     const Case data(1);
     std::vector<float> table(static_cast<size_t>(kLists * kParts * kEntries));

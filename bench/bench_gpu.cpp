@@ -86,12 +86,14 @@ void update(State& state, Shape shape, DType dtype) {
     work.reserve(shape.k, nullptr);
     const cuda::CentroidUpdate::Output output{sizes.get(), weights.get(), means.get()};
     bench::Events events;
-    work.run(second.get(), output, {}, nullptr);
+    const auto problems = static_cast<size_t>(shape.batch);
+    const cuda::Buffer<cuda::IterationCounts> counts(problems, nullptr);
+    work.run(second.get(), counts.get(), output, {}, nullptr);
     bool turn = false;
     for (auto _ : state) {
         turn = !turn;
         events.start();
-        work.run(turn ? first.get() : second.get(), output, {}, nullptr);
+        work.run(turn ? first.get() : second.get(), counts.get(), output, {}, nullptr);
         state.SetIterationTime(events.stop());
     }
     const double limit = static_cast<double>(shape.batch * shape.n * row_bytes) / 4.3e12;
@@ -113,8 +115,8 @@ void assign_exact(State& state, Shape shape, bool split_all) {
     const cuda::DevicePoints points(Points(view), 0, shape.n, nullptr);
     const auto n = static_cast<size_t>(shape.n);
     const cuda::Buffer<int32_t> ids(n, nullptr);
-    const cuda::Buffer<cuda::AssignCounts> counts(1, nullptr);
-    cuda::check(cudaMemset(counts.get(), 0, sizeof(cuda::AssignCounts)), "clearing");
+    const cuda::Buffer<cuda::IterationCounts> counts(1, nullptr);
+    cuda::check(cudaMemset(counts.get(), 0, sizeof(cuda::IterationCounts)), "clearing");
     const auto run = [&] {
         cuda::assign_exact(
                 points,
@@ -126,7 +128,7 @@ void assign_exact(State& state, Shape shape, bool split_all) {
                 nullptr);
     };
     run();
-    cuda::AssignCounts told{};
+    cuda::IterationCounts told{};
     cuda::check(cudaMemcpy(&told, counts.get(), sizeof told, cudaMemcpyDefault), "counts");
     bench::Events events;
     for (auto _ : state) {

@@ -104,11 +104,19 @@ struct NonFinite {
     int64_t column;
 };
 
-/// Problems that a session would run, points in the host's memory.
+/// Problems that a session would run.
 struct Workload {
     int64_t batch, n, d, k;
     DType dtype;
     Precision precision;
+    bool plain;                            ///< neither weights nor a decoder
+    MemorySpace space = MemorySpace::host; ///< where the points are
+};
+
+/// A shape that a backend has no way to work on, whatever its memory; the host has.
+class Unsupported : public InvalidArgument {
+   public:
+    using InvalidArgument::InvalidArgument;
 };
 
 /// What a session of a workload takes.
@@ -119,12 +127,22 @@ struct Expectation {
     double iteration_seconds = 0;
 };
 
+/// Thrown by open() where Precision::fast cannot hold the products of the points.
+struct BeyondFast {};
+
+/// What works on points. Functions throw Unsupported or OutOfDeviceMemory, with nothing written,
+/// where the host must take over (on_backend_or_host()).
 class Backend {
    public:
     virtual ~Backend() = default;
     virtual const char* name() const = 0; ///< "cpu", "cuda:0", ...
     /// False where the rows are in memory that it cannot read.
     virtual bool reads(const VectorView& rows) const = 0;
+    /// False where the device cannot be used now: taken by another process, or full.
+    virtual bool starts() const { return true; }
+
+    /// How many problems of this shape can be open at the same time, at least 1.
+    virtual int64_t most_together(const Workload& workload) const;
 
     /// A NaN or Inf of one of the problems, if any: the first of that problem.
     virtual std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const = 0;
@@ -173,6 +191,26 @@ const std::vector<const Backend*>& backends();
 
 /// The CPU's. Asking for it looks for no GPU.
 const Backend& host_backend();
+
+/// run(backend) or, where that has no room or no way for it and the host can read the points,
+/// run(host_backend()).
+template <class Run>
+auto on_backend_or_host(const Backend& backend, const VectorView& points, const Run& run)
+        -> decltype(run(backend)) {
+    const bool host_reads = points.space != MemorySpace::device;
+    try {
+        return run(backend);
+    } catch (const OutOfDeviceMemory&) {
+        if (!host_reads) {
+            throw;
+        }
+    } catch (const Unsupported&) {
+        if (!host_reads) {
+            throw;
+        }
+    }
+    return run(host_backend());
+}
 
 /// The backend that `device` names (KMeansOptions::device), or else the best that can read the
 /// points. Throws InvalidArgument where there is none.

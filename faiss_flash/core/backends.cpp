@@ -22,7 +22,7 @@ std::vector<const Backend*> find_backends() {
     std::vector<const Backend*> list;
 #ifdef FAISS_FLASH_CUDA
     if (default_device() != "cpu") {
-        list = cuda::backends(cpu::backend());
+        list = cuda::backends();
     }
 #endif
     list.push_back(&cpu::backend());
@@ -61,7 +61,8 @@ const Backend& backend_for(const VectorView& points, const std::string& device) 
     for (const Backend* backend : backends()) {
         if (is_named(*backend, wanted)) {
             known = true;
-            if (backend->reads(points)) {
+            // A device that is asked for says itself why it cannot be used.
+            if (backend->reads(points) && (wanted != "auto" || backend->starts())) {
                 return *backend;
             }
         }

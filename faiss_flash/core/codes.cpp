@@ -116,7 +116,9 @@ void encode(
             const float* book = codebooks.data + m * codebooks.ksub * codebooks.dsub;
             problems.push_back({Points(part), book, ids.data() + m * count, nullptr});
         }
-        backend.assign_batch(problems, codebooks.ksub, Metric::l2);
+        on_backend_or_host(backend, problems.front().points.view(), [&](const Backend& chosen) {
+            chosen.assign_batch(problems, codebooks.ksub, Metric::l2);
+        });
         const auto end = ids.begin() + parts * count;
         const auto bad = std::find(ids.begin(), end, int64_t{-1});
         if (bad != end) {

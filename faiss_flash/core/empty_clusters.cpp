@@ -22,6 +22,12 @@ int64_t choose_donor(int64_t k, int64_t n, const double* counts, std::mt19937& g
     return std::max_element(counts, counts + k) - counts;
 }
 
+/// A coordinate next to the end of float32 does not become an infinity.
+float limited(float value) {
+    constexpr float kMost = std::numeric_limits<float>::max();
+    return std::max(-kMost, std::min(kMost, value));
+}
+
 } // namespace
 
 int64_t split_empty_clusters(int64_t k, int64_t d, int64_t n, double* counts, float* centroids) {
@@ -37,8 +43,8 @@ int64_t split_empty_clusters(int64_t k, int64_t d, int64_t n, double* counts, fl
         float* from = centroids + donor * d;
         for (int64_t j = 0; j < d; j++) {
             const float sign = j % 2 == 0 ? kShift : -kShift;
-            to[j] = from[j] * (1 + sign);
-            from[j] *= 1 - sign;
+            to[j] = limited(from[j] * (1 + sign));
+            from[j] = limited(from[j] * (1 - sign));
         }
         counts[empty] = counts[donor] / 2;
         counts[donor] -= counts[empty];

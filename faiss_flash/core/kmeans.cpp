@@ -4,14 +4,14 @@
 #include <faiss_flash/core/backend.h>
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/lloyd.h>
+#include <faiss_flash/core/non_finite.h>
 #include <faiss_flash/core/sampling.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cinttypes>
-#include <cmath>
 #include <cstdio>
-#include <limits>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -25,41 +25,15 @@ RowDecoder::~RowDecoder() = default;
 
 namespace {
 
-[[noreturn]] void reject_non_finite(const std::string& name, const NonFinite& where) {
-    throw InvalidArgument(
-            name + "[" + std::to_string(where.row) + "][" + std::to_string(where.column) +
-            "] is not finite: input contains NaN's or Inf's");
-}
-
-/// Throws for the first point that got no centroid: only one with a NaN or an Inf gets none.
-void require_centroids(
-        const Backend& backend, const VectorView& points, const std::vector<int64_t>& ids) {
-    const auto bad = std::find(ids.begin(), ids.end(), int64_t{-1});
-    if (bad == ids.end()) {
-        return;
-    }
-    const int64_t row = bad - ids.begin();
-    std::vector<float> values(static_cast<size_t>(points.d));
-    backend.read_rows({{Points(points)}}, &row, 1, values.data(), 0);
-    const auto column = std::find_if_not(
-            values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-    reject_non_finite("points", {row, column - values.begin()});
-}
-
-/// Rows as packed float32.
-std::vector<float> to_floats(const VectorView& view, int64_t rows) {
-    std::vector<float> floats(static_cast<size_t>(rows * view.d));
-    const Points points(view);
-    for (int64_t i = 0; i < rows; i++) {
-        points.copy_row(i, floats.data() + i * view.d);
-    }
-    return floats;
-}
-
 /// True where FAISS would train on a sample.
 bool needs_sample(int64_t n, int64_t k, int64_t max_points_per_centroid) {
     return max_points_per_centroid > 0 && n / k >= max_points_per_centroid &&
            n > k * max_points_per_centroid;
+}
+
+int64_t points_trained_on(int64_t n, int64_t k, const KMeansOptions& options) {
+    return needs_sample(n, k, options.max_points_per_centroid) ? k * options.max_points_per_centroid
+                                                               : n;
 }
 
 /// The points FAISS would train on, in its order.
@@ -119,7 +93,34 @@ std::vector<float> gather_weights(const VectorView& weights, const Points& point
     return gathered;
 }
 
+Workload workload_of(
+        const VectorView& points,
+        bool weighted,
+        int64_t batch,
+        int64_t n,
+        int64_t k,
+        Precision precision) {
+    const bool plain = !weighted && !points.decoder;
+    return {batch, n, points.d, k, points.dtype, precision, plain, points.space};
+}
+
+Estimate estimate_on(
+        const Backend& backend, const Workload& workload, const KMeansOptions& options) {
+    const VectorView host_rows;
+    return on_backend_or_host(backend, host_rows, [&](const Backend& chosen) {
+        const Expectation expected = chosen.expect(workload);
+        Estimate result;
+        result.device = chosen.name();
+        result.host_bytes = expected.host_bytes;
+        result.device_bytes = expected.device_bytes;
+        result.seconds =
+                expected.open_seconds + expected.iteration_seconds * options.niter * options.nredo;
+        return result;
+    });
+}
+
 void print_plan(
+        const Backend& backend,
         const KMeansInput& input,
         const Points& points,
         int64_t k,
@@ -145,7 +146,9 @@ void print_plan(
                 options.frozen_centroids ? "" : "not ");
     }
     std::printf("  Preprocessing in %.2f s\n", preprocessing_seconds);
-    const Estimate expected = estimate(points.n(), points.d(), k, options, input.points.dtype);
+    const Workload workload = workload_of(
+            input.points, input.weights.data != nullptr, 1, points.n(), k, options.precision);
+    const Estimate expected = estimate_on(backend, workload, options);
     std::printf(
             "  Expecting %.3g s, %.4g MiB of the host and %.4g MiB of a GPU on %s\n",
             expected.seconds,
@@ -164,7 +167,8 @@ void reject_non_finite_points(
             doubtful.emplace_back(input->points);
         }
     }
-    if (const auto bad = backend.find_non_finite(doubtful)) {
+    const bool on_device = inputs.front()->points.space == MemorySpace::device;
+    if (const auto bad = (on_device ? backend : host_backend()).find_non_finite(doubtful)) {
         reject_non_finite("points", *bad);
     }
 }
@@ -211,9 +215,27 @@ std::vector<KMeansResult> train(
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
         const KMeansInput& first = *inputs.front();
         const int64_t given = std::min(k, first.initial_centroids.n);
-        print_plan(first, problems.front().points, k, given, spent.count(), options);
+        print_plan(backend, first, problems.front().points, k, given, spent.count(), options);
     }
-    return run_lloyd(backend, problems, initial, k, options);
+    int64_t told = 0; // iterations that the callback has seen: a second try repeats them
+    const auto run = [&](const Backend& chosen) {
+        KMeansOptions once = options;
+        if (options.verbose && &chosen != &backend) {
+            std::printf("  %s cannot hold it: running on the CPU\n", backend.name());
+        }
+        int64_t calls = 0;
+        if (options.callback) {
+            once.callback = [&](const IterationStats& stats, double seconds_left) {
+                if (calls++ < told) {
+                    return true;
+                }
+                told++;
+                return options.callback(stats, seconds_left);
+            };
+        }
+        return run_lloyd(chosen, problems, initial, k, once);
+    };
+    return on_backend_or_host(backend, inputs.front()->points, run);
 }
 
 /// Fills the assignments and distances of problems that ran together.
@@ -234,10 +256,49 @@ void assign_points(
                  result.assignment.data(),
                  result.distances.data()});
     }
-    backend.assign_batch(problems, results.front().k, metric);
+    on_backend_or_host(backend, inputs.front()->points, [&](const Backend& chosen) {
+        chosen.assign_batch(problems, results.front().k, metric);
+    });
     for (size_t i = 0; i < inputs.size(); i++) {
         require_centroids(backend, inputs[i]->points, results[i].assignment);
     }
+}
+
+/// Problems of equal n and d, as many at a time as the backend can have open.
+std::vector<KMeansResult> train_group(
+        const Backend& backend,
+        const std::vector<const KMeansInput*>& inputs,
+        int64_t k,
+        const KMeansOptions& options) {
+    const KMeansInput& first = *inputs.front();
+    const Workload workload = workload_of(
+            first.points,
+            first.weights.data != nullptr,
+            static_cast<int64_t>(inputs.size()),
+            points_trained_on(first.points.n, k, options),
+            k,
+            options.precision);
+    const int64_t most = on_backend_or_host(backend, first.points, [&](const Backend& chosen) {
+        return chosen.most_together(workload);
+    });
+    std::vector<KMeansResult> results;
+    for (int64_t begin = 0; begin < workload.batch; begin += most) {
+        const int64_t end = begin + std::min(most, workload.batch - begin);
+        const std::vector<const KMeansInput*> part(inputs.begin() + begin, inputs.begin() + end);
+        std::vector<KMeansResult> trained;
+        try {
+            trained = train(backend, part, k, options);
+            if (options.return_assignment) {
+                assign_points(backend, part, options.metric, trained);
+            }
+        } catch (const BeyondFast&) {
+            KMeansOptions exact = options;
+            exact.precision = Precision::exact;
+            trained = train_group(backend, part, k, exact);
+        }
+        std::move(trained.begin(), trained.end(), std::back_inserter(results));
+    }
+    return results;
 }
 
 /// Those that can run together share n, d, where their points are and what is known of them.
@@ -283,10 +344,7 @@ std::vector<KMeansResult> batch_kmeans(
                 done[b] = true;
             }
         }
-        auto trained = train(*backends[first], inputs, k, options);
-        if (options.return_assignment) {
-            assign_points(*backends[first], inputs, options.metric, trained);
-        }
+        auto trained = train_group(*backends[first], inputs, k, options);
         for (size_t i = 0; i < members.size(); i++) {
             results[members[i]] = std::move(trained[i]);
         }
@@ -306,65 +364,12 @@ Estimate estimate(
     if (n < k) {
         throw InvalidArgument("k=" + std::to_string(k) + " exceeds n=" + std::to_string(n));
     }
-    const bool samples = needs_sample(n, k, options.max_points_per_centroid);
-    const int64_t points = samples ? k * options.max_points_per_centroid : n;
+    const int64_t points = points_trained_on(n, k, options);
     const Backend& backend = backend_for(VectorView(), options.device);
-    const Expectation expected = backend.expect({batch, points, d, k, dtype, options.precision});
-    Estimate result;
-    result.device = backend.name();
-    result.host_bytes = expected.host_bytes + (samples ? 8 * points * batch : 0);
-    result.device_bytes = expected.device_bytes;
-    result.seconds =
-            expected.open_seconds + expected.iteration_seconds * options.niter * options.nredo;
+    Estimate result =
+            estimate_on(backend, {batch, points, d, k, dtype, options.precision, true}, options);
+    result.host_bytes += points < n ? 8 * points * batch : 0; // the numbers of a sample's rows
     return result;
-}
-
-void assign(
-        const VectorView& points,
-        const VectorView& centroids,
-        Metric metric,
-        int64_t* ids,
-        float* distances,
-        const std::string& device,
-        const std::function<void()>& poll) {
-    const Polling polling(poll);
-    check_view(points, "points");
-    check_host_view(centroids, "centroids");
-    if (centroids.n == 0 || centroids.n > std::numeric_limits<int32_t>::max()) {
-        throw InvalidArgument(
-                "centroids.n=" + std::to_string(centroids.n) + " must be 1 to 2^31 - 1");
-    }
-    if (centroids.d != points.d) {
-        throw InvalidArgument(
-                "centroids.d=" + std::to_string(centroids.d) +
-                " does not match points.d=" + std::to_string(points.d));
-    }
-    if (!ids && points.n > 0) {
-        throw InvalidArgument("ids is null with points.n=" + std::to_string(points.n));
-    }
-    check_finite_rows(centroids, "centroids");
-    const auto table = to_floats(centroids, centroids.n);
-    const Backend& backend = backend_for(points, device);
-    // Nothing is written before all of it is known to be right.
-    std::vector<int64_t> found(static_cast<size_t>(points.n));
-    std::vector<float> measured(distances ? found.size() : 0);
-    float* values = distances ? measured.data() : nullptr;
-    backend.assign(Points(points), table.data(), centroids.n, metric, found.data(), values);
-    require_centroids(backend, points, found);
-    std::copy(found.begin(), found.end(), ids);
-    std::copy(measured.begin(), measured.end(), distances);
-}
-
-void check_finite(const VectorView& rows, const std::string& name) {
-    check_view(rows, name.c_str());
-    if (!rows.decoder && !has_non_finite(rows.dtype)) {
-        return;
-    }
-    const bool on_device = rows.space == MemorySpace::device;
-    const Backend& backend = on_device ? backend_for(rows, "auto") : host_backend();
-    if (const auto bad = backend.find_non_finite({Points(rows)})) {
-        reject_non_finite(name, *bad);
-    }
 }
 
 std::vector<std::string> available_backends() {

@@ -150,4 +150,13 @@ void Points::decode(int64_t first, int64_t count, float* out) const {
     view_.decoder->decode(count, codes.data(), out);
 }
 
+std::vector<float> to_floats(const VectorView& view, int64_t rows) {
+    std::vector<float> floats(static_cast<size_t>(rows * view.d));
+    const Points points(view);
+    for (int64_t i = 0; i < rows; i++) {
+        points.copy_row(i, floats.data() + i * view.d);
+    }
+    return floats;
+}
+
 } // namespace faiss_flash

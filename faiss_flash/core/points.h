@@ -68,4 +68,7 @@ class Points {
     bool direct_; // rows are aligned float32: no conversion needed
 };
 
+/// The first rows of the view as packed float32.
+std::vector<float> to_floats(const VectorView& view, int64_t rows);
+
 } // namespace faiss_flash

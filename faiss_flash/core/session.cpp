@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace faiss_flash {
@@ -130,6 +131,10 @@ std::unique_ptr<LloydSession> open_each(
     std::vector<std::unique_ptr<LloydSession>> sessions(problems.size());
     std::transform(problems.begin(), problems.end(), sessions.begin(), open);
     return std::make_unique<Sessions>(problems.front().points, k, std::move(sessions));
+}
+
+int64_t Backend::most_together(const Workload& /*workload*/) const {
+    return std::numeric_limits<int64_t>::max();
 }
 
 void Backend::assign_batch(

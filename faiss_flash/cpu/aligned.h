@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <new>
 
@@ -14,18 +13,14 @@ class AlignedFloats {
     static constexpr size_t kLine = 64;
 
     AlignedFloats() = default;
-    explicit AlignedFloats(int64_t count) {
-        const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-        data_.reset(static_cast<float*>(std::aligned_alloc(kLine, (bytes / kLine + 1) * kLine)));
-        if (!data_) {
-            throw std::bad_alloc();
-        }
-    }
+    explicit AlignedFloats(int64_t count)
+        : data_(static_cast<float*>(::operator new(
+                  static_cast<size_t>(count) * sizeof(float), std::align_val_t(kLine)))) {}
     float* get() const { return data_.get(); }
 
    private:
     struct Free {
-        void operator()(float* data) const { std::free(data); }
+        void operator()(float* data) const { ::operator delete(data, std::align_val_t(kLine)); }
     };
     std::unique_ptr<float, Free> data_;
 };

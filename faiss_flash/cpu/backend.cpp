@@ -13,6 +13,7 @@
 #include <cmath>
 #include <optional>
 #include <random>
+#include <string>
 
 namespace faiss_flash::cpu {
 
@@ -111,6 +112,15 @@ class CpuSession final : public LloydSession {
     }
 
    private:
+    /// An id that is none must not be an index. Points were finite when the session began.
+    static void require_centroid(int64_t point, int32_t id) {
+        if (id < 0) {
+            throw InvalidArgument(
+                    "points[" + std::to_string(point) +
+                    "] has become a NaN or an Inf while the points were clustered");
+        }
+    }
+
     /// Block sums of the objective are added in order: the same bits for any number of threads.
     void assign(const float* centroids, StepResult& result) {
         const CentroidTable table(centroids, k_, points_.d(), metric_);
@@ -130,6 +140,7 @@ class CpuSession final : public LloydSession {
                     std::copy_n(ids, count, ids_.begin() + first);
                     double sum = 0;
                     for (int64_t i = 0; i < count; i++) {
+                        require_centroid(first + i, ids[i]);
                         sum += values[i];
                     }
                     objectives[static_cast<size_t>(block)] = sum;

@@ -9,7 +9,6 @@ namespace faiss_flash::cuda {
 
 /// One for every device of compute capability 8.0 or later; none without a driver. One that is too
 /// old for this build is named on stderr once. Asks the driver, but creates no context.
-/// @param host  takes over what does not fit on the device, and looks for NaNs in host memory
-std::vector<const Backend*> backends(const Backend& host);
+std::vector<const Backend*> backends();
 
 } // namespace faiss_flash::cuda

@@ -3,7 +3,7 @@
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
-#include <faiss_flash/cuda/runtime/pinned.h>
+#include <faiss_flash/cuda/upload.h>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -127,29 +127,6 @@ void gather_from_device(
                 <<<blocks_of(n * stride, kThreads), kThreads, 0, stream>>>(source, out, stride);
     });
     check_launch("gathering rows");
-}
-
-/// Rows go through two pinned buffers: while one is copied to the device, the other is filled.
-/// take(rows on the device [count x d], first of them, count): queues what becomes of them.
-template <class Take>
-void upload(const Points& points, int64_t first, int64_t n, cudaStream_t stream, const Take& take) {
-    constexpr int64_t kBufferBytes = int64_t{8} << 20;
-    const int64_t d = points.d();
-    const int64_t rows = std::max<int64_t>(1, std::min(n, kBufferBytes / (4 * d)));
-    PinnedPair<float> staging(static_cast<size_t>(rows * d));
-    const Buffer<float> floats(static_cast<size_t>(rows * d), stream);
-    for (int64_t done = 0; done < n; done += rows) {
-        const int64_t count = std::min(rows, n - done);
-        float* buffer = staging.next();
-#pragma omp parallel for
-        for (int64_t i = 0; i < count; i++) {
-            points.copy_row(first + done + i, buffer + i * d);
-        }
-        copy(floats.get(), buffer, count * d, cudaMemcpyHostToDevice, stream);
-        staging.in_use(stream);
-        take(floats.get(), done, count);
-    }
-    staging.wait();
 }
 
 template <class Out>

@@ -5,30 +5,39 @@
 #include <faiss_flash/cuda/update/reduce.h>
 
 #include <algorithm>
+#include <string>
 
 namespace faiss_flash::cuda {
 
 CudaSession::CudaSession(
-        const std::vector<Problem>& problems, int64_t k, Metric metric, Precision precision)
-    : LloydSession(problems.front().points, k),
-      batch_(static_cast<int64_t>(problems.size())),
-      metric_(metric) {
+        Assigner assigner,
+        const std::vector<Problem>& problems,
+        const Workload& workload,
+        Metric metric)
+    : LloydSession(problems.front().points, workload.k), batch_(workload.batch), metric_(metric) {
     const cudaStream_t stream = stream_.get();
     const Problem& first = problems.front();
-    points_ = session_points(problems, k, metric, precision, stream);
+    const int64_t k = workload.k;
+    points_ = session_points(assigner, problems, k, metric, stream);
     if (first.weights) {
         weights_ = Buffer<float>(static_cast<size_t>(n_), stream);
         copy(weights_.get(), first.weights, n_, cudaMemcpyHostToDevice, stream);
     }
     update_.emplace(points_->rows(), weights_.get(), stream);
+    if (assigner == Assigner::fast && !fast_holds(points_->rows().dtype, update_->largest())) {
+        throw BeyondFast();
+    }
+    // Before anything is computed: how many limbs sums have is known only now.
+    require_room("iterations of k-means", iteration_bytes(assigner, workload, update_->limbs()));
     const auto batch = static_cast<size_t>(batch_);
     ids_ = Buffer<int32_t>(batch * static_cast<size_t>(n_), stream);
-    counts_ = Buffer<AssignCounts>(batch, stream);
-    check(cudaMemsetAsync(counts_.get(), 0, batch * sizeof(AssignCounts), stream),
+    counts_ = Buffer<IterationCounts>(batch, stream);
+    check(cudaMemsetAsync(counts_.get(), 0, batch * sizeof(IterationCounts), stream),
           "clearing counts");
     const size_t clusters = batch * static_cast<size_t>(k);
+    stats_ = Pinned<ClusterStats>(2 * batch);
     for (Slot& slot : slots_) {
-        slot.stats = Pinned<ClusterStats>(batch);
+        slot.stats = stats_.get() + (&slot == slots_.data() ? 0 : batch_);
         slot.centroids = Buffer<float>(static_cast<size_t>(values()), stream);
         slot.means = Buffer<float>(static_cast<size_t>(values()), stream);
         slot.sizes = Buffer<int64_t>(clusters, stream);
@@ -47,6 +56,7 @@ void CudaSession::queue(int64_t iteration) {
     double* gains = objective.gains ? gains_.get() : nullptr;
     update_->run(
             ids_.get(),
+            counts_.get(),
             {slot.sizes.get(), slot.weights.get(), slot.means.get(), gains},
             {slot.centroids.get(), metric_, objective.mean},
             stream);
@@ -64,7 +74,7 @@ void CudaSession::queue(int64_t iteration) {
             k_,
             d_,
             slot_of(iteration + 1).centroids.get(),
-            slot.stats.get(),
+            slot.stats,
             stream);
 }
 
@@ -126,7 +136,7 @@ void CudaSession::enqueue() {
 }
 
 IterationStats CudaSession::stats_of(const Slot& slot, int64_t problem) const {
-    const ClusterStats& told = slot.stats.get()[problem];
+    const ClusterStats& told = slot.stats[problem];
     IterationStats stats;
     const auto batch = static_cast<double>(batch_); // which ran as one
     stats.time_search = slot.assigned.seconds_since(slot.begin) / batch;
@@ -142,11 +152,12 @@ IterationStats CudaSession::stats_of(const Slot& slot, int64_t problem) const {
 std::vector<IterationStats> CudaSession::wait() {
     Slot& slot = slot_of(waited_);
     slot.end.wait();
+    require_valid_ids(slot);
     std::vector<IterationStats> stats;
     bool empty = false;
     for (int64_t b = 0; b < batch_; b++) {
         stats.push_back(stats_of(slot, b));
-        empty = empty || slot.stats.get()[b].empty > 0;
+        empty = empty || slot.stats[b].empty > 0;
     }
     if (empty) {
         patch(waited_, stats);
@@ -156,11 +167,22 @@ std::vector<IterationStats> CudaSession::wait() {
     return stats;
 }
 
+void CudaSession::require_valid_ids(const Slot& slot) const {
+    for (int64_t b = 0; b < batch_; b++) {
+        const int64_t invalid = slot.stats[b].counts.invalid;
+        if (invalid > 0) {
+            throw Error(
+                    "an assignment on the device found no centroid for " + std::to_string(invalid) +
+                    " of n=" + std::to_string(n_) + " points of problem " + std::to_string(b));
+        }
+    }
+}
+
 void CudaSession::patch(int64_t iteration, std::vector<IterationStats>& stats) {
     // The iteration that runs already will be run again, and must not overtake the patch.
     check(cudaStreamSynchronize(stream_.get()), "an iteration on the device");
     for (int64_t b = 0; b < batch_; b++) {
-        if (slot_of(iteration).stats.get()[b].empty > 0) {
+        if (slot_of(iteration).stats[b].empty > 0) {
             stats[static_cast<size_t>(b)].nsplit = patch_problem(iteration, b);
         }
     }

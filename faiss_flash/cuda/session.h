@@ -24,9 +24,13 @@ namespace faiss_flash::cuda {
 /// the centroids, by FAISS's rule, and ask for the next iteration again.
 class CudaSession final : public LloydSession {
    public:
-    /// Several problems only where run_together() takes them.
+    /// Several problems only for an assigner that takes them. Throws OutOfDeviceMemory, or
+    /// BeyondFast.
     CudaSession(
-            const std::vector<Problem>& problems, int64_t k, Metric metric, Precision precision);
+            Assigner assigner,
+            const std::vector<Problem>& problems,
+            const Workload& workload,
+            Metric metric);
     ~CudaSession() override { cudaStreamSynchronize(stream_.get()); }
 
     void step(const float* centroids, StepResult& result) override;
@@ -39,11 +43,11 @@ class CudaSession final : public LloydSession {
    private:
     /// What an iteration reads and leaves; two take turns.
     struct Slot {
-        Buffer<float> centroids;    ///< [batch x k x d] that it starts from
-        Buffer<float> means;        ///< [batch x k x d]
-        Buffer<int64_t> sizes;      ///< [batch x k]
-        Buffer<double> weights;     ///< [batch x k]
-        Pinned<ClusterStats> stats; ///< [batch]
+        Buffer<float> centroids; ///< [batch x k x d] that it starts from
+        Buffer<float> means;     ///< [batch x k x d]
+        Buffer<int64_t> sizes;   ///< [batch x k]
+        Buffer<double> weights;  ///< [batch x k]
+        ClusterStats* stats;     ///< [batch]
         Event begin, assigned, end;
         Graph graph;
     };
@@ -52,6 +56,8 @@ class CudaSession final : public LloydSession {
     /// Queues the kernels of an iteration.
     void queue(int64_t iteration);
     IterationStats stats_of(const Slot& slot, int64_t problem) const;
+    /// Throws where some point got none: what comes after it means nothing then.
+    void require_valid_ids(const Slot& slot) const;
     void patch(int64_t iteration, std::vector<IterationStats>& stats);
     /// Returns the clusters split.
     int64_t patch_problem(int64_t iteration, int64_t problem);
@@ -66,7 +72,8 @@ class CudaSession final : public LloydSession {
     std::optional<CentroidUpdate> update_;
     Buffer<int32_t> ids_;
     Buffer<double> gains_; ///< [batch x k]
-    Buffer<AssignCounts> counts_;
+    Buffer<IterationCounts> counts_;
+    Pinned<ClusterStats> stats_; ///< [2 x batch] of both slots
     std::array<Slot, 2> slots_;
     CentroidRules rules_;
     int64_t asked_ = 0;

@@ -13,17 +13,20 @@ class SessionOnDevice final : public LloydSession {
    public:
     SessionOnDevice(
             int device,
+            Assigner assigner,
             const std::vector<Problem>& problems,
-            int64_t k,
-            Metric metric,
-            Precision precision)
-        : LloydSession(problems.front().points, k), device_(device) {
+            const Workload& workload,
+            Metric metric)
+        : LloydSession(problems.front().points, workload.k), device_(device) {
         const DeviceGuard guard(device_);
-        session_.emplace(problems, k, metric, precision);
+        session_.emplace(assigner, problems, workload, metric);
     }
     ~SessionOnDevice() override {
-        const DeviceGuard guard(device_);
-        session_.reset();
+        try {
+            const DeviceGuard guard(device_);
+            session_.reset();
+        } catch (const Error&) { // the device is lost, and all that was on it
+        }
     }
 
     void step(const float* centroids, StepResult& result) override {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <faiss_flash/core/backend.h>
-#include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/counts.h>
 #include <faiss_flash/cuda/update/update.h>
 
 #include <cuda_runtime_api.h>
@@ -15,8 +15,8 @@ namespace faiss_flash::cuda {
 
 /// Device arrays that an assignment fills.
 struct AssignmentArrays {
-    int32_t* ids;         ///< [batch x n]
-    AssignCounts* counts; ///< [batch] added to
+    int32_t* ids;            ///< [batch x n]
+    IterationCounts* counts; ///< [batch] added to
 };
 
 /// What adds up to the objective of an assignment.
@@ -45,35 +45,44 @@ class SessionPoints {
     virtual bool replays() const = 0;
 };
 
-/// What suits the problems and the precision asked for. Several problems only where these
-/// run_together().
+/// How points are assigned.
+enum class Assigner : uint8_t {
+    exact,  ///< one problem (exact/assign.h)
+    direct, ///< short rows without weights: problems of equal n and d, exact, in one kernel
+            ///< (direct/assign.h)
+    fast    ///< plain rows in 16 bits, of problems of equal n and d: centroids are rounded, nothing
+            ///< is checked (assign/assign.h)
+};
+
+/// What suits a workload best.
+Assigner assigner_for(const Workload& workload);
+
+/// Several problems only for the assigners that take them.
 std::unique_ptr<SessionPoints> session_points(
+        Assigner assigner,
         const std::vector<Problem>& problems,
         int64_t k,
         Metric metric,
-        Precision precision,
         cudaStream_t stream);
 
-bool run_together(const std::vector<Problem>& problems, int64_t k, Precision precision);
+/// Bytes of device memory that a session of a workload takes for its points,
+int64_t points_bytes(Assigner assigner, const Workload& workload);
+/// and for iterations over them, with sums of so many limbs.
+int64_t iteration_bytes(Assigner assigner, const Workload& workload, int limbs);
 
-/// One problem, exact (exact/assign.h). weighted: the update's sums are not those of the points.
+/// False where products of bf16 rows with so large a coordinate, or with none but tiny ones, may
+/// leave float32's range.
+bool fast_holds(DType dtype, double largest);
+
+/// weighted: the update's sums are not those of the points.
 std::unique_ptr<SessionPoints> exact_points(
         const Points& points, Metric metric, bool weighted, cudaStream_t stream);
 
-/// Problems of equal n and d, exact, in one kernel (direct/assign.h).
 std::unique_ptr<SessionPoints> direct_points(
         const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream);
 
-/// True for short rows, without weights, where one kernel for all takes less time than the passes
-/// of exact_points() for each.
-bool has_direct_points(const std::vector<Problem>& problems, int64_t k);
-
-/// Problems of equal n and d in 16 bits: centroids are rounded, nothing is checked
-/// (assign/assign.h). f16 and bf16 rows that lie side by side on the device stay where they are.
+/// f16 and bf16 rows that lie side by side on the device stay where they are.
 std::unique_ptr<SessionPoints> fast_points(
         const std::vector<Problem>& problems, Metric metric, cudaStream_t stream);
-
-/// True for types whose values 16 bits hold exactly.
-bool has_fast_points(const std::vector<Problem>& problems);
 
 } // namespace faiss_flash::cuda

@@ -144,16 +144,30 @@ TEST(KMeans, StopsWhenNothingChanges) {
     EXPECT_EQ(kmeans(input_of(x, 4), 5, options).iterations.size(), 100u);
 }
 
+/// A restart draws its first centroids as a run of its own with that seed would.
 TEST(KMeans, RestartsKeepTheBest) {
+    constexpr int kRestarts = 6;
     const Floats x = test::mixture(2000, 4, 12, 7, 0.05f);
     KMeansOptions options;
     options.niter = 4;
     options.early_stop_threshold.reset();
-    const double single = kmeans(input_of(x, 4), 12, options).iterations.back().objective;
-    options.nredo = 6;
-    const auto best = kmeans(input_of(x, 4), 12, options);
-    EXPECT_LE(best.iterations.back().objective, single);
-    EXPECT_EQ(best.iterations.size() % 4, 0u);
+    size_t best = 0;
+    std::vector<KMeansResult> alone;
+    for (int restart = 0; restart < kRestarts; restart++) {
+        KMeansOptions one = options;
+        one.seed += int64_t{15486557} * restart;
+        alone.push_back(kmeans(input_of(x, 4), 12, one));
+        const double objective = alone.back().iterations.back().objective;
+        best = objective < alone[best].iterations.back().objective ? alone.size() - 1 : best;
+    }
+    ASSERT_GT(best, 0u) << "the first would be found without restarts";
+    options.nredo = kRestarts;
+    const auto result = kmeans(input_of(x, 4), 12, options);
+    EXPECT_EQ(result.centroids, alone[best].centroids);
+    ASSERT_EQ(result.iterations.size(), 4 * (best + 1)); // all up to the best one's
+    for (size_t i = 0; i < result.iterations.size(); i++) {
+        EXPECT_EQ(result.iterations[i].objective, alone[i / 4].iterations[i % 4].objective) << i;
+    }
 }
 
 TEST(KMeans, SphericalCentroidsHaveLengthOne) {

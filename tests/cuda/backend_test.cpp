@@ -82,7 +82,7 @@ struct CudaBackend : testing::Test {
     const Backend& cpu = cpu::backend();
     const Backend* cuda = nullptr;
     void SetUp() override {
-        const auto devices = cuda::backends(cpu);
+        const auto devices = cuda::backends();
         if (devices.empty()) {
             GTEST_SKIP() << "no CUDA device";
         }

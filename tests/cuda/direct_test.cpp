@@ -75,8 +75,8 @@ TEST_P(Direct, IdsAreTheCpus) {
         SCOPED_TRACE(metric == Metric::l2 ? "l2" : "ip");
         DirectTable table(2, data.k, data.d, metric, stream.get());
         const test::Output<int32_t> ids(2 * n);
-        const std::vector<AssignCounts> zeros(2);
-        const auto counts = test::to_device(zeros.data(), 2 * sizeof(AssignCounts));
+        const std::vector<IterationCounts> zeros(2);
+        const auto counts = test::to_device(zeros.data(), 2 * sizeof(IterationCounts));
         assign_direct(
                 rows,
                 data.n,
@@ -84,12 +84,12 @@ TEST_P(Direct, IdsAreTheCpus) {
                 static_cast<const float*>(device_centroids.get()),
                 table,
                 ids.get(),
-                static_cast<AssignCounts*>(counts.get()),
+                static_cast<IterationCounts*>(counts.get()),
                 stream.get());
         check(cudaStreamSynchronize(stream.get()), "an assignment");
         const auto got = ids.read();
         EXPECT_TRUE(ids.margin_is_untouched());
-        const auto told = test::to_host<AssignCounts>(counts.get(), 2);
+        const auto told = test::to_host<IterationCounts>(counts.get(), 2);
         for (size_t b = 0; b < 2; b++) {
             std::vector<int64_t> expected(n);
             cpu::backend().assign(
@@ -150,11 +150,8 @@ TEST(DirectBatch, ProblemsComeOutAsAlone) {
         input.points = VectorView::of(copy.data(), n, d);
         apart.push_back(input);
     }
-    std::vector<Problem> problems;
-    for (const KMeansInput& slice : slices) {
-        problems.push_back({Points(slice.points)});
-    }
-    ASSERT_TRUE(run_together(problems, k, Precision::exact));
+    const Workload workload{batch, n, d, k, DType::f32, Precision::exact, true};
+    ASSERT_EQ(assigner_for(workload), Assigner::direct);
     options.device = "cuda";
     const auto together = batch_kmeans(slices, k, options);
     const auto apart_results = batch_kmeans(apart, k, options);

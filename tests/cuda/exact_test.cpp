@@ -84,14 +84,14 @@ TEST_P(Exact, IdsAreTheCpus) {
                     (split_all ? " second pass" : " both passes"));
             const test::Output<int32_t> ids(n);
             const test::Output<double> values(n);
-            const AssignCounts zero{};
+            const IterationCounts zero{};
             const auto counts = test::to_device(&zero, sizeof zero);
             assign_exact(
                     on_device,
                     static_cast<const float*>(centroids.get()),
                     data.k,
                     metric,
-                    {ids.get(), values.get(), static_cast<AssignCounts*>(counts.get())},
+                    {ids.get(), values.get(), static_cast<IterationCounts*>(counts.get())},
                     split_all,
                     stream.get());
             check(cudaStreamSynchronize(stream.get()), "an assignment");
@@ -104,7 +104,7 @@ TEST_P(Exact, IdsAreTheCpus) {
             }
             EXPECT_EQ(different, 0);
             EXPECT_TRUE(ids.margin_is_untouched() && values.margin_is_untouched());
-            const auto told = test::to_host<AssignCounts>(counts.get(), 1)[0];
+            const auto told = test::to_host<IterationCounts>(counts.get(), 1)[0];
             EXPECT_LE(told.decided, told.redone);
             EXPECT_LE(told.redone, data.n);
             if (split_all) {

@@ -7,10 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
-#include <limits>
-#include <thread>
 
 namespace faiss_flash {
 namespace {
@@ -211,26 +208,6 @@ TEST_F(OnDevice, AnExceptionEndsTheRun) {
     }
 }
 
-TEST_F(OnDevice, TwoThreadsAtOnce) {
-    const HalfData data(2, 30011, 32);
-    const auto inputs = data.inputs(MemorySpace::device);
-    std::vector<KMeansResult> alone;
-    for (const KMeansInput& input : inputs) {
-        alone.push_back(kmeans(input, 40, options(Precision::fast, 30)));
-    }
-    std::vector<KMeansResult> together(2);
-    std::vector<std::thread> threads;
-    for (size_t b = 0; b < 2; b++) {
-        threads.emplace_back(
-                [&, b] { together[b] = kmeans(inputs[b], 40, options(Precision::fast, 30)); });
-    }
-    for (std::thread& thread : threads) {
-        thread.join();
-    }
-    expect_same(together[0], alone[0]);
-    expect_same(together[1], alone[1]);
-}
-
 TEST_F(OnDevice, NaNsOfDeviceMemoryAreNamed) {
     HalfData data(1, 3001, 12);
     data.raw[1234 * 12 + 5] = 0x7E00;
@@ -251,36 +228,6 @@ TEST_F(OnDevice, HostMemoryIsNotDeviceMemory) {
     auto inputs = data.inputs(MemorySpace::host);
     inputs[0].points.space = MemorySpace::device;
     EXPECT_THROW(kmeans(inputs[0], 10), InvalidArgument);
-}
-
-/// Points that leave no room for the work on them give a clear error, and the device works on.
-TEST_F(OnDevice, OutOfMemory) {
-    const HalfData small(1, 5003, 16);
-    const auto expected = kmeans(small.inputs(MemorySpace::device)[0], 20);
-    size_t free = 0;
-    size_t total = 0;
-    cuda::check(cudaMemGetInfo(&free, &total), "memory");
-    void* everything = nullptr;
-    constexpr size_t kLeft = size_t{300} << 20;
-    ASSERT_GT(free, 2 * kLeft);
-    cuda::check(cudaMalloc(&everything, free - kLeft), "taking most memory");
-    const test::DevicePointer owner(everything);
-    cuda::check(cudaMemset(everything, 0, size_t{1} << 30), "clearing");
-    KMeansInput large;
-    large.points.data = everything;
-    large.points.n = 4000000;
-    large.points.d = 64;
-    large.points.dtype = DType::f16;
-    large.points.space = MemorySpace::device;
-    KMeansOptions chosen = options(Precision::exact, 3);
-    chosen.max_points_per_centroid = -1;
-    try {
-        kmeans(large, 100, chosen);
-        ADD_FAILURE() << "had room";
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("memory"), std::string::npos) << error.what();
-    }
-    expect_same(kmeans(small.inputs(MemorySpace::device)[0], 20), expected);
 }
 
 } // namespace

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace faiss_flash::cuda {
 namespace {
@@ -73,7 +74,12 @@ struct Rows {
     }
 };
 
-Means run(CentroidUpdate& update, const Rows& rows, const std::vector<int32_t>& ids) {
+/// invalid: points whose ids are no centroid's, of the first problem.
+Means run(
+        CentroidUpdate& update,
+        const Rows& rows,
+        const std::vector<int32_t>& ids,
+        int64_t invalid = 0) {
     const auto clusters = static_cast<size_t>(rows.shape.batch * rows.shape.k);
     const test::Output<int64_t> sizes(clusters);
     const test::Output<double> weights(clusters), gains(clusters);
@@ -81,12 +87,16 @@ Means run(CentroidUpdate& update, const Rows& rows, const std::vector<int32_t>& 
     const auto device_ids = test::to_device(ids.data(), ids.size() * 4);
     const Floats ones(clusters * static_cast<size_t>(rows.shape.d), 1.0f);
     const auto centroids = test::to_device(ones.data(), ones.size() * 4);
+    const std::vector<IterationCounts> zeros(static_cast<size_t>(rows.shape.batch));
+    const auto counts = test::to_device(zeros.data(), zeros.size() * sizeof(IterationCounts));
     update.run(
             static_cast<const int32_t*>(device_ids.get()),
+            static_cast<IterationCounts*>(counts.get()),
             {sizes.get(), weights.get(), means.get(), gains.get()},
             {static_cast<const float*>(centroids.get()), Metric::inner_product},
             nullptr);
     check(cudaDeviceSynchronize(), "an update");
+    EXPECT_EQ(test::to_host<IterationCounts>(counts.get(), 1)[0].invalid, invalid);
     EXPECT_TRUE(sizes.margin_is_untouched() && weights.margin_is_untouched());
     EXPECT_TRUE(means.margin_is_untouched() && gains.margin_is_untouched());
     return {sizes.read(), weights.read(), gains.read(), means.read()};
@@ -167,6 +177,24 @@ TEST_P(UpdateOnDevice, IsExactAfterAnyMoves) {
             return;
         }
     }
+}
+
+/// Ids that are none are counted, and index nothing.
+TEST_P(UpdateOnDevice, CountsInvalidIds) {
+    const Rows rows(GetParam());
+    CentroidUpdate update = rows.update();
+    std::vector<int32_t> ids = random_ids(rows.shape, 1);
+    run(update, rows, ids);
+    const auto k = static_cast<int32_t>(rows.shape.k);
+    for (const int32_t none : {-1, k, 0x7FFFFFFF, std::numeric_limits<int32_t>::min()}) {
+        std::vector<int32_t> spoilt = ids;
+        for (size_t i = 0; i < 30; i++) {
+            spoilt[i * 97] = none;
+        }
+        run(update, rows, spoilt, 30);
+    }
+    std::vector<int32_t> none(ids.size(), 0x7FFFFFFF); // all of every problem
+    run(update, rows, none, rows.shape.n);
 }
 
 INSTANTIATE_TEST_SUITE_P(

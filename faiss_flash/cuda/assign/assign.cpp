@@ -62,6 +62,12 @@ AssignShape shape_of(
             centroids.folded.get() != nullptr};
 }
 
+int64_t assign_bytes(const AssignShape& shape) {
+    const AssignPlan plan = choose_plan(shape, device_info());
+    const int64_t each = shape.second ? 12 : 8; // best, second, id
+    return plan.splits == 1 ? 0 : shape.batch * shape.n * plan.splits * each;
+}
+
 void assign(
         const TensorRows& points,
         const CentroidTable& centroids,

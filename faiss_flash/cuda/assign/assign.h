@@ -30,6 +30,9 @@ struct CentroidTable {
             cudaStream_t stream,
             bool folds = true);
 
+    /// Bytes of device memory that one takes.
+    static int64_t bytes(int64_t batch, int64_t k, int64_t d, bool folds = true);
+
     int64_t batch = 0;
     int64_t k = 0;
     int64_t d = 0;
@@ -85,6 +88,9 @@ struct AssignOutput {
 
 AssignShape shape_of(
         const TensorRows& points, const CentroidTable& centroids, const AssignOutput& output);
+
+/// Bytes of device memory that assign() takes by the plan that it chooses.
+int64_t assign_bytes(const AssignShape& shape);
 
 /// points: [batch x n x d] on the device. Throws InvalidArgument where sizes do not fit the table,
 /// Error where a launch fails.

@@ -34,6 +34,21 @@ struct Arguments {
     Centring centring;
 };
 
+/// Coordinates beyond these, which no mean of points has, count as these: every score is finite,
+/// and so every point finds a centroid. f16 ends there; of bf16, see
+/// fast_holds() in session_points.h.
+template <class Element>
+inline constexpr float kMostRounded = 65504.0f;
+template <>
+inline constexpr float kMostRounded<__nv_bfloat16> = 0x1p52f;
+
+template <class Element>
+__device__ Element rounded_to(double value) {
+    const float limited =
+            fminf(fmaxf(static_cast<float>(value), -kMostRounded<Element>), kMostRounded<Element>);
+    return static_cast<Element>(limited);
+}
+
 template <class Element>
 __global__ void prepare_kernel(const Arguments arguments) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -61,7 +76,7 @@ __global__ void prepare_kernel(const Arguments arguments) {
                (batch * arguments.k + row) * arguments.row_elements;
     for (int j = lane; exists && j < arguments.row_elements; j += 32) {
         const double exact = exact_at(j);
-        const Element value = static_cast<Element>(static_cast<float>(exact));
+        const Element value = rounded_to<Element>(exact);
         to[j] = value;
         const double rounded = static_cast<float>(value);
         exact_square += exact * exact;
@@ -111,7 +126,7 @@ __global__ void prepare_kernel(const Arguments arguments) {
     const int tile_row = static_cast<int>(row % kFoldedRows);
     if (lane < 16 * arguments.folded_steps) {
         reinterpret_cast<Element*>(image + folded_offset(tile_row, lane / 8))[lane % 8] =
-                static_cast<Element>(static_cast<float>(exact_at(lane)));
+                rounded_to<Element>(exact_at(lane));
     }
     if (lane < kBiasChunks) {
         const int chunk = 2 * arguments.folded_steps + lane;
@@ -205,6 +220,14 @@ CentroidTable::CentroidTable(
                 tiles * static_cast<size_t>(folded_tile_bytes(folded_steps_of(d))), stream);
         reach = Buffer<float>(static_cast<size_t>(batch), stream);
     }
+}
+
+int64_t CentroidTable::bytes(int64_t batch, int64_t k, int64_t d, bool folds) {
+    const int64_t padded = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
+    const int64_t folded = folds && d <= kMostFoldedColumns
+                                   ? padded / kFoldedRows * folded_tile_bytes(folded_steps_of(d))
+                                   : 0;
+    return batch * (2 * k * padded_columns(d) + 4 * padded + folded + 4);
 }
 
 void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream) {

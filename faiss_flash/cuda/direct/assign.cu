@@ -44,7 +44,7 @@ struct DirectArguments {
     int d;
     bool l2;
     int32_t* ids;
-    AssignCounts* counts;
+    IterationCounts* counts;
 };
 
 /// One block a problem.
@@ -319,6 +319,11 @@ int64_t columns_of(int64_t d) {
 
 } // namespace
 
+int64_t DirectTable::bytes(int64_t batch, int64_t k, int64_t d) {
+    return batch *
+           ((k + kGroup) * (columns_of(d) + 1) * 4 + static_cast<int64_t>(sizeof(DirectBounds)));
+}
+
 DirectTable::DirectTable(
         int64_t batch_in, int64_t k_in, int64_t d_in, Metric metric_in, cudaStream_t stream)
     : batch(batch_in),
@@ -379,7 +384,7 @@ void assign_direct(
         const float* centroids,
         DirectTable& table,
         int32_t* ids,
-        AssignCounts* counts,
+        IterationCounts* counts,
         cudaStream_t stream) {
     DirectArguments arguments{};
     arguments.points = points;

@@ -26,6 +26,9 @@ struct DirectBounds {
 
 /// Centroids as the kernel reads them.
 struct DirectTable {
+    /// Bytes of device memory that one takes.
+    static int64_t bytes(int64_t batch, int64_t k, int64_t d);
+
     DirectTable() = default;
     DirectTable(int64_t batch, int64_t k, int64_t d, Metric metric, cudaStream_t stream);
 
@@ -50,7 +53,7 @@ void assign_direct(
         const float* centroids,
         DirectTable& table,
         int32_t* ids,
-        AssignCounts* counts,
+        IterationCounts* counts,
         cudaStream_t stream);
 
 /// True for short rows where one kernel for all problems takes less time than the passes of

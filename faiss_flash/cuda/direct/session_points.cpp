@@ -3,8 +3,6 @@
 #include <faiss_flash/cuda/session_points.h>
 #include <faiss_flash/cuda/update/reduce.h>
 
-#include <algorithm>
-
 namespace faiss_flash::cuda {
 
 namespace {
@@ -60,16 +58,6 @@ class DirectPoints final : public SessionPoints {
 std::unique_ptr<SessionPoints> direct_points(
         const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream) {
     return std::make_unique<DirectPoints>(problems, k, metric, stream);
-}
-
-bool has_direct_points(const std::vector<Problem>& problems, int64_t k) {
-    const auto batch = static_cast<int64_t>(problems.size());
-    const int64_t n = problems.front().points.n();
-    const int64_t d = problems.front().points.d();
-    const bool weighted = std::any_of(problems.begin(), problems.end(), [](const Problem& problem) {
-        return problem.weights != nullptr;
-    });
-    return !weighted && direct_pays(batch, n, k, d);
 }
 
 } // namespace faiss_flash::cuda

@@ -6,6 +6,7 @@
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/scaling.cuh>
 
+#include <algorithm>
 #include <new>
 
 namespace faiss_flash::cuda {
@@ -60,7 +61,8 @@ __global__ void certify_kernel(const CertifyArguments arguments) {
         const double residual_reference = arguments.reference[1];
         const double largest = reference * bounds.residual + residual_reference * bounds.length +
                                sum_error * (reference * rounded_length + bounds.bias);
-        const double factor = fmax(excess(length, reference), excess(residual, residual_reference));
+        const double factor =
+                larger(excess(length, reference), excess(residual, residual_reference));
         const int32_t id = arguments.ids[row];
         const double own = id >= 0 && id < arguments.k ? arguments.errors[id] : largest;
         error += (factor + 1) * own + (factor - 1) * largest;
@@ -82,12 +84,20 @@ __global__ void start_kernel(int32_t first, int32_t* open_count) {
     open_count[1] = 0;
 }
 
-__global__ void count_kernel(const int32_t* open_count, AssignCounts* counts) {
+__global__ void count_kernel(const int32_t* open_count, IterationCounts* counts) {
     counts->redone += open_count[0];
     counts->decided += open_count[1];
 }
 
 } // namespace
+
+int64_t exact_bytes(int64_t n, int64_t d, int64_t k) {
+    const int64_t table = CentroidTable::bytes(1, k, d) + 8 * k;
+    const int64_t lists = 8 * n;
+    const int64_t first_pass = 8 * n + assign_bytes({1, n, k, d, true, 16, true});
+    const int64_t later = 4 * k * padded_columns(d) + 12 * n + split_bytes(n, d, k);
+    return table + lists + std::max(first_pass, later);
+}
 
 void assign_exact(
         const DevicePoints& points,
@@ -155,7 +165,7 @@ void assign_exact(
     count_kernel<<<1, 1, 0, stream>>>(open_count.get(), output.counts);
     check_launch("counting open points");
     if (output.values) {
-        measure(points.rows(), n, d, centroids, metric, output.ids, output.values, stream);
+        measure(points.rows(), n, d, centroids, k, metric, output.ids, output.values, stream);
     }
 }
 

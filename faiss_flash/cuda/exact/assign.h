@@ -27,6 +27,7 @@
 /// ties to the lowest.
 #pragma once
 
+#include <faiss_flash/cuda/counts.h>
 #include <faiss_flash/cuda/exact/points.h>
 #include <faiss_flash/kmeans.h>
 
@@ -34,17 +35,14 @@
 
 namespace faiss_flash::cuda {
 
-/// Points that the first pass has not settled; counters are added to.
-struct AssignCounts {
-    int64_t redone;  ///< went through the second pass
-    int64_t decided; ///< were decided in float64
-};
-
 struct ExactOutput {
     int32_t* ids;   ///< [n] -1 for a point with a NaN or an Inf
     double* values; ///< [n] squared distance or product in float64; NaN where the id is -1. Or null
-    AssignCounts* counts;
+    IterationCounts* counts; ///< of one problem, added to
 };
+
+/// Bytes of device memory that assign_exact() takes while it runs.
+int64_t exact_bytes(int64_t n, int64_t d, int64_t k);
 
 /// centroids [k x d] float32, packed, finite. All arrays in device memory. Nothing waits.
 /// split_all: without the first pass, where it would leave most points open. The result is the

@@ -17,6 +17,11 @@ __device__ inline double excess(double value, double reference) {
     return value <= reference ? 1.0 : value / reference;
 }
 
+/// The larger, or a NaN where one is: fmax() would drop it, and with it the doubt.
+__device__ inline double larger(double a, double b) {
+    return a > b || isnan(a) ? a : b;
+}
+
 /// How far float64 can be off with a point and a centroid: half their squared distance or their
 /// product, in units of the scores. A point is certified only where float64 over all centroids
 /// would find the same one.

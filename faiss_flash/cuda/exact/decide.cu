@@ -310,6 +310,7 @@ __global__ void value_kernel(
         const int32_t* ids,
         int64_t n,
         int64_t d,
+        int64_t k,
         bool l2,
         double* values) {
     const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kLanes;
@@ -317,8 +318,9 @@ __global__ void value_kernel(
         return;
     }
     const int32_t id = ids[row];
-    const double value =
-            id >= 0 ? measured(points + row * d, centroids + int64_t{id} * d, d, l2) : nan("");
+    const double value = id >= 0 && id < k
+                                 ? measured(points + row * d, centroids + int64_t{id} * d, d, l2)
+                                 : nan("");
     if (threadIdx.x % kLanes == 0) {
         values[row] = value;
     }
@@ -368,12 +370,13 @@ void measure(
         int64_t n,
         int64_t d,
         const float* centroids,
+        int64_t k,
         Metric metric,
         const int32_t* ids,
         double* values,
         cudaStream_t stream) {
     value_kernel<<<blocks_of(n * kLanes, kThreads), kThreads, 0, stream>>>(
-            rows, centroids, ids, n, d, metric == Metric::l2, values);
+            rows, centroids, ids, n, d, k, metric == Metric::l2, values);
     check_launch("values of an assignment");
 }
 

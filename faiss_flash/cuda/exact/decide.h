@@ -61,13 +61,14 @@ void decide(
         int32_t* ids,
         cudaStream_t stream);
 
-/// values [n]: squared distances of rows [n x d] to, or products with, the centroids of ids, in
-/// float64; NaN for -1.
+/// values [n]: squared distances of rows [n x d] to, or products with, the centroids [k x d] of
+/// ids, in float64; NaN for an id that is none.
 void measure(
         const float* rows,
         int64_t n,
         int64_t d,
         const float* centroids,
+        int64_t k,
         Metric metric,
         const int32_t* ids,
         double* values,

@@ -13,6 +13,8 @@ namespace faiss_flash::cuda {
 /// What brings a problem's points near zero and into range: on the device, of each of a batch.
 struct Scaling {
     Scaling(int64_t batch, int64_t d, cudaStream_t stream);
+    /// Bytes of device memory that one takes for each problem.
+    static int64_t bytes(int64_t d) { return 4 * d + 8; }
     /// From rows [batch x n x d]; integers: values are, and the mean shall be.
     void find(const float* rows, int64_t n, bool integers, cudaStream_t stream);
 

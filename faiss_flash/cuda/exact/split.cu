@@ -178,8 +178,8 @@ __global__ void split_rows_kernel(
             const double left = sqrt(residuals) * up + length * 0x1p-24 + tiny;
             const SplitReference most(reference);
             factors[i] = round_up(
-                    fmax(excess(length, most.length),
-                         fmax(excess(second_length, most.second), excess(left, most.rest))));
+                    larger(excess(length, most.length),
+                           larger(excess(second_length, most.second), excess(left, most.rest))));
             const Float64Error float64_error(
                     d, l2, factor, scale_of(first_bounds->largest), *mean_length);
             extras[i] = round_up(2 * (float64_error(length, first_bounds->length) + kLeastError));
@@ -222,7 +222,27 @@ __global__ void certify_split_kernel(
     }
 }
 
+/// Rows that are split and compared at a time. How many are open is known on the device only: what
+/// chunks have nothing to do for ends at once.
+int64_t chunk_rows(int64_t n) {
+    constexpr int64_t kLeast = 32768;
+    constexpr int64_t kChunks = 4;
+    return std::min(n, std::max(kLeast, (n + kChunks - 1) / kChunks));
+}
+
+/// Few rows must fill the processors as well.
+int splits_of(int64_t k) {
+    return static_cast<int>(std::min<int64_t>(4, (k + 1023) / 1024));
+}
+
 } // namespace
+
+int64_t split_bytes(int64_t n, int64_t d, int64_t k) {
+    const int64_t columns = kTerms * padded_columns(d);
+    const int64_t each_split = splits_of(k) > 1 ? 12 : 0; // best, second, id
+    return CentroidTable::bytes(1, k, columns, false) + 4 * k +
+           chunk_rows(n) * (2 * columns + 20 + splits_of(k) * each_split);
+}
 
 void assign_split(
         const DevicePoints& points,
@@ -267,11 +287,7 @@ void assign_split(
             largest.get());
     check_launch("splitting centroids");
 
-    // How many rows are open is known on the device only: what chunks have nothing to do for ends
-    // at once.
-    constexpr int64_t kLeastCapacity = 32768;
-    constexpr int64_t kChunks = 4;
-    const int64_t capacity = std::min(n, std::max(kLeastCapacity, (n + kChunks - 1) / kChunks));
+    const int64_t capacity = chunk_rows(n);
     const auto count = static_cast<size_t>(capacity);
     const Buffer<uint16_t> halves(count * static_cast<size_t>(kTerms * segment), stream);
     const Buffer<float> factors(count, stream);
@@ -285,8 +301,7 @@ void assign_split(
     rows.row_count = chunk_count.get();
     AssignPlan plan;
     plan.kernel = device_info().runs_sm90a() ? AssignKernel::streamed : AssignKernel::generic;
-    // Few rows must fill the processors as well.
-    plan.splits = static_cast<int>(std::min<int64_t>(4, (k + 1023) / 1024));
+    plan.splits = splits_of(k);
     const unsigned row_blocks = std::min(
             blocks_of(32 * capacity, kThreads),
             static_cast<unsigned>(8 * device_info().multiprocessors));

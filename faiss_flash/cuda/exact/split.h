@@ -17,6 +17,9 @@
 
 namespace faiss_flash::cuda {
 
+/// Bytes of device memory that assign_split() takes for any share of n rows.
+int64_t split_bytes(int64_t n, int64_t d, int64_t k);
+
 /// ids of the open rows: certain for some; the others, whose ids are good guesses now, are added to
 /// still_open, and their decisions reset. open.rows null: all rows. Fills centroids.scaled.
 void assign_split(

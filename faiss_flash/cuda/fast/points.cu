@@ -8,8 +8,6 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include <algorithm>
-
 namespace faiss_flash::cuda {
 
 namespace {
@@ -99,13 +97,6 @@ class FastPoints final : public SessionPoints {
 std::unique_ptr<SessionPoints> fast_points(
         const std::vector<Problem>& problems, Metric metric, cudaStream_t stream) {
     return std::make_unique<FastPoints>(problems, metric, stream);
-}
-
-bool has_fast_points(const std::vector<Problem>& problems) {
-    return std::all_of(problems.begin(), problems.end(), [](const Problem& problem) {
-        const VectorView& view = problem.points.view();
-        return !problem.weights && !view.decoder && view.dtype != DType::f32;
-    });
 }
 
 } // namespace faiss_flash::cuda

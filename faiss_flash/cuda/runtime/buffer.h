@@ -1,7 +1,6 @@
 /// Device memory of one stream.
 #pragma once
 
-#include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/pool.h>
 
 #include <cstddef>
@@ -14,11 +13,8 @@ template <class T>
 class Buffer {
    public:
     Buffer() = default;
-    Buffer(size_t count, cudaStream_t stream) : stream_(stream) {
-        check(cudaMallocFromPoolAsync(
-                      reinterpret_cast<void**>(&data_), count * sizeof(T), memory_pool(), stream),
-              "allocating device memory");
-    }
+    Buffer(size_t count, cudaStream_t stream)
+        : data_(static_cast<T*>(take_device(count * sizeof(T), stream))), stream_(stream) {}
     Buffer(Buffer&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), stream_(other.stream_) {}
     Buffer& operator=(Buffer&& other) noexcept {
@@ -28,7 +24,7 @@ class Buffer {
     }
     ~Buffer() {
         if (data_) {
-            cudaFreeAsync(data_, stream_);
+            give_back_device(data_, stream_);
         }
     }
     T* get() const { return data_; }

@@ -10,14 +10,18 @@
 
 namespace faiss_flash::cuda {
 
-/// Throws Error with CUDA's own words and what was being done.
+/// Throws Error, or OutOfDeviceMemory, with CUDA's own words and what was being done.
 inline void check(cudaError_t status, const char* doing) {
-    if (status != cudaSuccess) {
-        cudaGetLastError(); // a failed call must not be taken for the next one's
-        throw Error(
-                std::string(doing) + ": " + cudaGetErrorString(status) + " (" +
-                cudaGetErrorName(status) + ")");
+    if (status == cudaSuccess) {
+        return;
     }
+    cudaGetLastError(); // a failed call must not be taken for the next one's
+    const std::string text = std::string(doing) + ": " + cudaGetErrorString(status) + " (" +
+                             cudaGetErrorName(status) + ")";
+    if (status == cudaErrorMemoryAllocation) {
+        throw OutOfDeviceMemory(text);
+    }
+    throw Error(text);
 }
 
 /// Blocks of `each` threads, or of whatever a block takes, for `count` of them.

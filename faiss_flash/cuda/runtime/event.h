@@ -1,6 +1,7 @@
 /// A point in a stream's work, and its time.
 #pragma once
 
+#include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/cuda/runtime/check.h>
 
 namespace faiss_flash::cuda {
@@ -20,7 +21,15 @@ class Event {
                                                                      : cudaEventRecordExternal;
         check(cudaEventRecordWithFlags(event_, stream, flags), "recording an event");
     }
-    void wait() const { check(cudaEventSynchronize(event_), "waiting for the device"); }
+    /// Asks meanwhile whether the caller wants to stop.
+    void wait() const {
+        cudaError_t status = cudaErrorNotReady;
+        while (status == cudaErrorNotReady) {
+            poll_if_due();
+            status = cudaEventQuery(event_);
+        }
+        check(status, "waiting for the device");
+    }
 
     /// The same where nothing may throw.
     void settle() const noexcept { cudaEventSynchronize(event_); }

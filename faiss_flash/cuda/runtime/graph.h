@@ -3,9 +3,21 @@
 
 #include <faiss_flash/cuda/runtime/check.h>
 
+#include <mutex>
+#include <shared_mutex>
 #include <utility>
 
 namespace faiss_flash::cuda {
+
+/// While any thread takes down a graph, no other may wait for the whole device: CUDA refuses that,
+/// and drops the graph.
+std::shared_mutex& capture_mutex();
+
+/// Waits for all work on the current device, whatever stream it is on.
+inline void wait_for_device(const char* doing) {
+    const std::shared_lock<std::shared_mutex> lock(capture_mutex());
+    check(cudaDeviceSynchronize(), doing);
+}
 
 class Graph {
    public:
@@ -24,6 +36,7 @@ class Graph {
     /// Takes down what queue() puts into the stream; nothing of it runs yet.
     template <class Queue>
     static Graph capture(cudaStream_t stream, const Queue& queue) {
+        const std::unique_lock<std::shared_mutex> lock(capture_mutex());
         check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "beginning a graph");
         cudaGraph_t captured = nullptr;
         try {

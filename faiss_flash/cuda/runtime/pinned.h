@@ -39,7 +39,7 @@ class Pinned {
 template <class T>
 class PinnedPair {
    public:
-    explicit PinnedPair(size_t count) : count_(count), data_(2 * count) {}
+    explicit PinnedPair(size_t count) : data_{Pinned<T>(count), Pinned<T>(count)} {}
     PinnedPair(const PinnedPair&) = delete;
     PinnedPair& operator=(const PinnedPair&) = delete;
     /// Waits for the copies: an exception may have left them on their way.
@@ -53,7 +53,7 @@ class PinnedPair {
     T* next() {
         turn_ ^= 1;
         copied_[turn_].wait();
-        return data_.get() + static_cast<size_t>(turn_) * count_;
+        return data_[turn_].get();
     }
     /// The work queued on the stream so far uses the buffer.
     void in_use(cudaStream_t stream) { copied_[turn_].record(stream); }
@@ -64,8 +64,7 @@ class PinnedPair {
     }
 
    private:
-    size_t count_;
-    Pinned<T> data_;
+    Pinned<T> data_[2];
     Event copied_[2];
     int turn_ = 0;
 };

@@ -1,10 +1,12 @@
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/pool.h>
 
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <mutex>
+#include <string>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -12,31 +14,32 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr size_t kKeptBytes = size_t{256} << 20;
-constexpr size_t kKeptPinnedBytes = size_t{16} << 20; // the staging of host rows
 
 /// Things to be used again, a few of each kind. Never destroyed: the driver may be gone by then.
-template <class Kind, class Thing>
+template <class Kind, class Thing, size_t kMost>
 class Kept {
    public:
-    bool take(const Kind& kind, Thing& thing) {
+    bool take(const Kind& kind, Thing& thing) noexcept {
         const std::lock_guard<std::mutex> lock(mutex_);
-        std::vector<Thing>& things = things_[kind];
-        if (things.empty()) {
+        const auto found = things_.find(kind);
+        if (found == things_.end() || found->second.empty()) {
             return false;
         }
-        thing = things.back();
-        things.pop_back();
+        thing = found->second.back();
+        found->second.pop_back();
         return true;
     }
-    bool keep(const Kind& kind, Thing thing) {
-        constexpr size_t kMost = 8;
-        const std::lock_guard<std::mutex> lock(mutex_);
-        std::vector<Thing>& things = things_[kind];
-        if (things.size() == kMost) {
-            return false;
+    bool keep(const Kind& kind, Thing thing) noexcept {
+        try {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            std::vector<Thing>& things = things_[kind];
+            if (things.size() < kMost) {
+                things.push_back(thing);
+                return true;
+            }
+        } catch (const std::bad_alloc&) { // then it is not kept
         }
-        things.push_back(thing);
-        return true;
+        return false;
     }
 
    private:
@@ -44,13 +47,15 @@ class Kept {
     std::map<Kind, std::vector<Thing>> things_;
 };
 
-Kept<int, cudaStream_t>& streams() {
-    static auto* kept = new Kept<int, cudaStream_t>;
+Kept<int, cudaStream_t, 8>& streams() {
+    static auto* kept = new Kept<int, cudaStream_t, 8>;
     return *kept;
 }
 
-Kept<size_t, void*>& pinned() {
-    static auto* kept = new Kept<size_t, void*>;
+using KeptBlocks = Kept<size_t, void*, 16>;
+
+KeptBlocks& pinned() {
+    static auto* kept = new KeptBlocks;
     return *kept;
 }
 
@@ -73,26 +78,92 @@ cudaMemPool_t make_pool(int device) {
     return pool;
 }
 
+int64_t pool_attribute(cudaMemPoolAttr attribute) {
+    uint64_t value = 0;
+    check(cudaMemPoolGetAttribute(memory_pool(), attribute, &value), "asking the memory pool");
+    return static_cast<int64_t>(value);
+}
+
+bool is_captured(cudaStream_t stream) {
+    cudaStreamCaptureStatus status{};
+    check(cudaStreamIsCapturing(stream, &status), "asking a stream whether it is captured");
+    return status != cudaStreamCaptureStatusNone;
+}
+
+[[noreturn]] void throw_out_of_memory(const std::string& what, int64_t bytes) {
+    throw OutOfDeviceMemory(
+            what + ": wanted " + std::to_string(bytes) + " bytes, " +
+            std::to_string(free_device_bytes()) + " of the device are free");
+}
+
+/// What graphs and the pool keep for later goes back to the device.
+void release_everything(cudaStream_t stream) {
+    check(cudaStreamSynchronize(stream), "waiting for device memory");
+    check(cudaDeviceGraphMemTrim(current_device()), "giving back the memory of graphs");
+    check(cudaMemPoolTrimTo(memory_pool(), 0), "giving back device memory");
+}
+
 } // namespace
+
+std::shared_mutex& capture_mutex() {
+    static auto* mutex = new std::shared_mutex;
+    return *mutex;
+}
 
 cudaMemPool_t memory_pool() {
     static std::mutex mutex;
-    static std::map<int, cudaMemPool_t> pools;
+    static auto* pools = new std::map<int, cudaMemPool_t>;
     const int device = current_device();
     const std::lock_guard<std::mutex> lock(mutex);
-    cudaMemPool_t& pool = pools[device];
+    cudaMemPool_t& pool = (*pools)[device];
     if (!pool) {
         pool = make_pool(device);
     }
     return pool;
 }
 
-void trim_memory_pool() {
-    uint64_t held = 0;
-    if (cudaMemPoolGetAttribute(memory_pool(), cudaMemPoolAttrReservedMemCurrent, &held) !=
-                cudaSuccess ||
-        held > kKeptBytes) {
-        cudaMemPoolTrimTo(memory_pool(), kKeptBytes);
+void* take_device(size_t bytes, cudaStream_t stream) {
+    void* memory = nullptr;
+    cudaError_t status = cudaMallocFromPoolAsync(&memory, bytes, memory_pool(), stream);
+    if (status == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        if (!is_captured(stream)) { // nothing may be waited for there
+            release_everything(stream);
+            status = cudaMallocFromPoolAsync(&memory, bytes, memory_pool(), stream);
+        }
+        if (status == cudaErrorMemoryAllocation) {
+            cudaGetLastError();
+            throw_out_of_memory("device memory", static_cast<int64_t>(bytes));
+        }
+    }
+    check(status, "allocating device memory");
+    return memory;
+}
+
+void give_back_device(void* memory, cudaStream_t stream) noexcept {
+    cudaFreeAsync(memory, stream);
+}
+
+void trim_memory_pool() noexcept {
+    try {
+        if (pool_attribute(cudaMemPoolAttrReservedMemCurrent) > int64_t{kKeptBytes}) {
+            cudaMemPoolTrimTo(memory_pool(), kKeptBytes);
+        }
+    } catch (const std::exception&) { // it is kept, then
+    }
+}
+
+int64_t free_device_bytes() {
+    size_t free = 0;
+    size_t total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    return static_cast<int64_t>(free) + pool_attribute(cudaMemPoolAttrReservedMemCurrent) -
+           pool_attribute(cudaMemPoolAttrUsedMemCurrent);
+}
+
+void require_room(const char* what, int64_t bytes) {
+    if (bytes > free_device_bytes()) {
+        throw_out_of_memory(what, bytes);
     }
 }
 
@@ -104,7 +175,7 @@ cudaStream_t take_stream() {
     return stream;
 }
 
-void give_back_stream(cudaStream_t stream) {
+void give_back_stream(cudaStream_t stream) noexcept {
     int device = 0;
     cudaGetDevice(&device);
     if (!streams().keep(device, stream)) {
@@ -114,14 +185,28 @@ void give_back_stream(cudaStream_t stream) {
 
 void* take_pinned(size_t bytes) {
     void* memory = nullptr;
-    if (!pinned().take(bytes, memory)) {
-        check(cudaMallocHost(&memory, bytes), "allocating page-locked memory");
+    if (bytes <= kPinnedBlock && pinned().take(kPinnedBlock, memory)) {
+        return memory;
     }
+    const size_t wanted = bytes <= kPinnedBlock ? kPinnedBlock : bytes;
+    cudaError_t status = cudaMallocHost(&memory, wanted);
+    if (status == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        for (void* kept = nullptr; pinned().take(kPinnedBlock, kept);) {
+            cudaFreeHost(kept);
+        }
+        status = cudaMallocHost(&memory, wanted);
+        if (status == cudaErrorMemoryAllocation) {
+            cudaGetLastError();
+            throw_out_of_memory("page-locked memory of the host", static_cast<int64_t>(wanted));
+        }
+    }
+    check(status, "allocating page-locked memory");
     return memory;
 }
 
-void give_back_pinned(void* memory, size_t bytes) {
-    if (bytes > kKeptPinnedBytes || !pinned().keep(bytes, memory)) {
+void give_back_pinned(void* memory, size_t bytes) noexcept {
+    if (bytes > kPinnedBlock || !pinned().keep(kPinnedBlock, memory)) {
         cudaFreeHost(memory);
     }
 }

@@ -5,21 +5,34 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace faiss_flash::cuda {
 
 /// Of the current device, made when first asked for. It keeps what is given back to it.
 cudaMemPool_t memory_pool();
 
+/// Memory of the current device from the engine's pool, in the order of a stream. Where there is
+/// none, what the pool keeps goes back to the device first; throws OutOfDeviceMemory after that.
+void* take_device(size_t bytes, cudaStream_t stream);
+void give_back_device(void* memory, cudaStream_t stream) noexcept;
+
 /// Gives memory that is not in use back to the device, but for what small calls need again soon.
-void trim_memory_pool();
+void trim_memory_pool() noexcept;
+
+/// Bytes of the current device that take_device() could give out.
+int64_t free_device_bytes();
+/// Throws OutOfDeviceMemory where these are fewer. `what` is to be allocated.
+void require_room(const char* what, int64_t bytes);
 
 /// A stream of the current device that nobody else uses.
 cudaStream_t take_stream();
-void give_back_stream(cudaStream_t stream);
+void give_back_stream(cudaStream_t stream) noexcept;
 
-/// Page-locked memory of the host.
+/// Page-locked memory of the host. Blocks of one size are kept, a few of them, so that calls of
+/// many sizes do not add up; more than a block is allocated anew each time.
+inline constexpr size_t kPinnedBlock = size_t{4} << 20;
 void* take_pinned(size_t bytes);
-void give_back_pinned(void* memory, size_t bytes);
+void give_back_pinned(void* memory, size_t bytes) noexcept;
 
 } // namespace faiss_flash::cuda

@@ -1,7 +1,6 @@
 /// A stream of one piece of work; at its end memory that it took goes back to the device.
 #pragma once
 
-#include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/pool.h>
 
 namespace faiss_flash::cuda {

@@ -1,6 +1,8 @@
 /// What an update has to add up: all points, or those that moved since the last one.
 #pragma once
 
+#include <faiss_flash/cuda/counts.h>
+
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -13,14 +15,22 @@ namespace faiss_flash::cuda {
 struct Entries {
     static constexpr uint32_t kTaken = 1u << 31; ///< in a point's number: its row is subtracted
 
-    const int32_t* ids;   ///< [batch x n]
-    const int2* list;     ///< [batch x capacity] (point, cluster), counted within the problem
-    const int32_t* moved; ///< [batch] entries; null: always all points
+    const int32_t* ids;    ///< [batch x n]
+    const int2* list;      ///< [batch x capacity] (point, cluster), counted within the problem
+    const uint32_t* moved; ///< [batch] entries; null: always all points
     int32_t n, k;
-    int32_t capacity;
+    uint32_t capacity;
+    IterationCounts* counts; ///< [batch] invalid ids are added to
 
     __device__ bool all(int32_t problem) const { return !moved || moved[problem] > capacity; }
-    __device__ int32_t count(int32_t problem) const { return all(problem) ? n : moved[problem]; }
+    __device__ int32_t count(int32_t problem) const {
+        return all(problem) ? n : static_cast<int32_t>(moved[problem]);
+    }
+    /// An assignment that found no centroid leaves an id that is none, and must not be an index:
+    /// the last cluster's stands in for it, so that the run ends in an exception and nowhere else.
+    __device__ int32_t as_index(int32_t id) const {
+        return static_cast<uint32_t>(id) < static_cast<uint32_t>(k) ? id : k - 1;
+    }
 };
 
 /// One problem's, read by one block.
@@ -33,6 +43,7 @@ struct ProblemEntries {
         : ids(entries.ids + int64_t{problem} * entries.n),
           list(entries.all(problem) ? nullptr : entries.list + int64_t{problem} * entries.capacity),
           count(entries.count(problem)) {}
+    /// As the assignment left it: see Entries::as_index().
     __device__ int32_t id(int32_t i) const { return list ? list[i].y : ids[i]; }
     __device__ int32_t point(int32_t i) const { return list ? list[i].x : i; }
 };

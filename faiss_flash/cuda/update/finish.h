@@ -14,7 +14,7 @@ namespace faiss_flash::cuda {
 struct ClusterStats {
     double objective;
     double squares; ///< sum of the sizes' squares
-    AssignCounts counts;
+    IterationCounts counts;
     int64_t empty; ///< clusters without weight that are not frozen
 };
 
@@ -26,8 +26,8 @@ struct IterationArrays {
     const double* weights;  ///< [batch x k]
     const double* parts;    ///< [batch x parts] that add up to the objective
     int64_t part_count;
-    const double* gains;  ///< [batch x k] that are added to it, or null
-    AssignCounts* counts; ///< [batch], read and cleared
+    const double* gains;     ///< [batch x k] that are added to it, or null
+    IterationCounts* counts; ///< [batch], read and cleared
 };
 
 /// next [batch x k x d]: the frozen rows of the centroids, the means after the rules for the

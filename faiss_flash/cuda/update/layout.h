@@ -3,6 +3,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
+
 namespace faiss_flash::cuda {
 
 /// Where a cluster's sums of the columns lie: lanes write to neighbouring places at a time.
@@ -10,6 +12,18 @@ struct SumLayout {
     int lane_bits = 0;   ///< a group has 2^lane_bits lanes
     int vector_bits = 0; ///< a lane has 2^vector_bits columns
     int places = 0;      ///< of a limb, the last one for the sum of the weights
+
+    SumLayout() = default;
+    /// For d columns, of which a lane takes at most `vector` that lie side by side: a power of two.
+    SumLayout(int64_t d, int64_t vector) {
+        while ((1 << vector_bits) < vector) {
+            vector_bits++;
+        }
+        while (vector > 1 && lanes() < 32 && slice() < d) {
+            lane_bits++;
+        }
+        places = static_cast<int>((d + slice() - 1) / slice()) * slice() + 1;
+    }
 
     __host__ __device__ int lanes() const { return 1 << lane_bits; }
     __host__ __device__ int slice() const { return 1 << (lane_bits + vector_bits); }

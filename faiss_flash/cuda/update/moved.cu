@@ -1,6 +1,7 @@
 // Budget: 12 bytes a point, 16 more for one that moved.
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/moved.h>
+#include <faiss_flash/cuda/update/invalid_ids.cuh>
 
 namespace faiss_flash::cuda {
 
@@ -12,14 +13,11 @@ constexpr int kEach = 8; // points of a thread
 
 /// Entries of neighbouring points lie side by side: a warp writes whole lines.
 __global__ void __launch_bounds__(kThreads) moved_kernel(
-        const int32_t* ids,
-        int32_t* previous,
-        int32_t n,
-        int32_t capacity,
-        int32_t* moved,
-        int4* list) {
+        const int32_t* ids, int32_t* previous, const Entries entries, uint32_t* moved, int4* list) {
     __shared__ int32_t warp_moves[kWarps];
-    __shared__ int32_t shared_base;
+    __shared__ uint32_t shared_base;
+    const int32_t n = entries.n;
+    const uint32_t capacity = entries.capacity;
     ids += int64_t{blockIdx.y} * n;
     previous += int64_t{blockIdx.y} * n;
     list += int64_t{blockIdx.y} * (capacity / 2);
@@ -29,6 +27,7 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
     int32_t id[kEach];
     int32_t old[kEach];
     int32_t moves = 0; // of the warp
+    int32_t invalid = 0;
 #pragma unroll
     for (int i = 0; i < kEach; i++) {
         const int32_t point = first + i * kThreads;
@@ -38,7 +37,9 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
 #pragma unroll
     for (int i = 0; i < kEach; i++) {
         moves += __popc(__ballot_sync(~0u, id[i] != old[i]));
+        invalid += entries.as_index(id[i]) != id[i];
     }
+    count_invalid(entries, static_cast<int32_t>(blockIdx.y), invalid);
     if (threadIdx.x % 32 == 0) {
         warp_moves[warp] = moves;
     }
@@ -51,7 +52,7 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
         total += warp_moves[w];
     }
     if (threadIdx.x == 0 && total > 0) {
-        shared_base = atomicAdd(moved + blockIdx.y, 2 * total);
+        shared_base = atomicAdd(moved + blockIdx.y, 2 * static_cast<uint32_t>(total));
     }
 #pragma unroll
     for (int i = 0; i < kEach; i++) {
@@ -60,7 +61,7 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
         }
     }
     __syncthreads();
-    if (total == 0 || shared_base + 2 * total > capacity) {
+    if (total == 0 || shared_base + 2 * static_cast<uint32_t>(total) > capacity) {
         return;
     }
     int4* to = list + shared_base / 2 + before;
@@ -90,16 +91,26 @@ MovedPoints::MovedPoints(int64_t batch, int64_t n, int64_t k, cudaStream_t strea
     check(cudaMemsetAsync(previous_.get(), 0xFF, bytes, stream), "forgetting the clusters");
 }
 
-Entries MovedPoints::find(const int32_t* ids, cudaStream_t stream) {
-    const auto n = static_cast<int32_t>(n_);
-    const auto capacity = static_cast<int32_t>(capacity_);
+int64_t MovedPoints::bytes(int64_t batch, int64_t n) {
+    return batch * (n * 4 + 4 + n / 4 * 2 * 8);
+}
+
+Entries MovedPoints::find(const int32_t* ids, IterationCounts* counts, cudaStream_t stream) {
     const auto batch = static_cast<unsigned>(batch_);
-    check(cudaMemsetAsync(moved_.get(), 0, batch * sizeof(int32_t), stream), "clearing a count");
+    check(cudaMemsetAsync(moved_.get(), 0, batch * sizeof(uint32_t), stream), "clearing a count");
+    const Entries entries{
+            ids,
+            list_.get(),
+            moved_.get(),
+            static_cast<int32_t>(n_),
+            static_cast<int32_t>(k_),
+            static_cast<uint32_t>(capacity_),
+            counts};
     const dim3 grid(blocks_of(n_, kThreads * kEach), batch);
     moved_kernel<<<grid, kThreads, 0, stream>>>(
-            ids, previous_.get(), n, capacity, moved_.get(), reinterpret_cast<int4*>(list_.get()));
+            ids, previous_.get(), entries, moved_.get(), reinterpret_cast<int4*>(list_.get()));
     check_launch("finding the points that moved");
-    return {ids, list_.get(), moved_.get(), n, static_cast<int32_t>(k_), capacity};
+    return entries;
 }
 
 } // namespace faiss_flash::cuda

@@ -14,13 +14,16 @@ class MovedPoints {
     /// Of `batch` problems of n points and k clusters. The first find() finds all points.
     MovedPoints(int64_t batch, int64_t n, int64_t k, cudaStream_t stream);
 
-    /// Compares ids [batch x n] with those of the last call.
-    Entries find(const int32_t* ids, cudaStream_t stream);
+    /// Bytes of device memory that one takes.
+    static int64_t bytes(int64_t batch, int64_t n);
+
+    /// Compares ids [batch x n] with those of the last call, and counts the invalid ones.
+    Entries find(const int32_t* ids, IterationCounts* counts, cudaStream_t stream);
 
    private:
     int64_t batch_ = 0, n_ = 0, k_ = 0, capacity_ = 0;
     Buffer<int32_t> previous_; ///< [batch x n]
-    Buffer<int32_t> moved_;    ///< [batch] entries
+    Buffer<uint32_t> moved_;   ///< [batch] entries; up to 2^31
     Buffer<int2> list_;        ///< [batch x capacity]
 };
 

@@ -8,7 +8,9 @@
 // from 9 bits on: three times as long for 8M points and 1024 clusters.)
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/shared_memory.h>
 #include <faiss_flash/cuda/update/sort.h>
+#include <faiss_flash/cuda/update/invalid_ids.cuh>
 
 #include <cub/block/block_scan.cuh>
 
@@ -62,17 +64,26 @@ struct ChunkIds {
     uint32_t pairs[kEach / 2];
 
     __device__ static int index(int i) { return i * kThreads + static_cast<int>(threadIdx.x); }
-    /// Of entries first .. first + count - 1.
-    __device__ void load(const ProblemEntries& entries, int32_t first, int32_t count) {
+    /// Of entries first .. first + count - 1. Returns how many of the thread's were invalid.
+    __device__ int32_t
+    load(const Entries& all, const ProblemEntries& entries, int32_t first, int32_t count) {
+        int32_t invalid = 0;
+        const auto read = [&](int at) {
+            const int32_t id = at < count ? entries.id(first + at) : 0;
+            const int32_t used = all.as_index(id);
+            invalid += used != id;
+            return used;
+        };
 #pragma unroll
         for (int i = 0; i < kEach; i += 2) {
             if (i * kThreads >= count) {
                 break;
             }
-            const int32_t low = index(i) < count ? entries.id(first + index(i)) : 0;
-            const int32_t high = index(i + 1) < count ? entries.id(first + index(i + 1)) : 0;
+            const int32_t low = read(index(i));
+            const int32_t high = read(index(i + 1));
             pairs[i / 2] = static_cast<uint32_t>(high << 16 | low);
         }
+        return invalid;
     }
     /// body(id, index in the chunk) for each of the `count` that the thread holds.
     template <class Body>
@@ -109,7 +120,8 @@ __global__ void __launch_bounds__(kThreads)
     const auto problem = static_cast<int32_t>(blockIdx.x);
     const ProblemEntries entries(all_entries, problem);
     ChunkIds<kChunkBits> mine;
-    mine.load(entries, 0, entries.count);
+    const int32_t invalid = mine.load(all_entries, entries, 0, entries.count);
+    count_invalid(all_entries, problem, invalid);
     count_shared(mine, entries.count, all_entries.k, places);
     scan_shared(places, all_entries.k);
     order += int64_t{problem} * all_entries.n;
@@ -132,7 +144,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     counts += int64_t{blockIdx.y} * k;
     ChunkIds<kBits> mine;
-    mine.load(entries, first, count);
+    mine.load(all_entries, entries, first, count);
     count_shared(mine, count, k, shared);
     for (auto c = static_cast<int32_t>(threadIdx.x); c < k; c += kThreads) {
         if (shared[c] > 0) {
@@ -190,7 +202,7 @@ __global__ void __launch_bounds__(kThreads, kBits == kChunkBits ? 2 : 1)
     places += int64_t{blockIdx.y} * k;
     order += int64_t{blockIdx.y} * all_entries.n;
     ChunkIds<kBits> mine;
-    mine.load(entries, first, count);
+    mine.load(all_entries, entries, first, count);
     count_shared(mine, count, k, next);
 #pragma unroll 4
     for (auto c = static_cast<int32_t>(threadIdx.x); c < k; c += kThreads) {
@@ -218,7 +230,8 @@ __global__ void count_kernel(const Entries all_entries, int32_t* counts) {
     const ProblemEntries entries(all_entries, static_cast<int32_t>(blockIdx.y));
     const auto i = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
     if (i < entries.count) {
-        atomicAdd(counts + int64_t{blockIdx.y} * all_entries.k + entries.id(i), 1);
+        const int32_t id = all_entries.as_index(entries.id(i));
+        atomicAdd(counts + int64_t{blockIdx.y} * all_entries.k + id, 1);
     }
 }
 
@@ -226,7 +239,7 @@ __global__ void place_kernel(const Entries all_entries, int32_t* places, int2* o
     const ProblemEntries entries(all_entries, static_cast<int32_t>(blockIdx.y));
     const auto i = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
     if (i < entries.count) {
-        const int32_t id = entries.id(i);
+        const int32_t id = all_entries.as_index(entries.id(i));
         const int32_t place = atomicAdd(places + int64_t{blockIdx.y} * all_entries.k + id, 1);
         order[int64_t{blockIdx.y} * all_entries.n + place] = make_int2(entries.point(i), id);
     }
@@ -240,6 +253,10 @@ EntryOrder::EntryOrder(int64_t batch, int64_t n, int64_t k, cudaStream_t stream)
         counts_ = Buffer<int32_t>(static_cast<size_t>(batch * k), stream);
         places_ = Buffer<int32_t>(static_cast<size_t>(batch * k), stream);
     }
+}
+
+int64_t EntryOrder::bytes(int64_t batch, int64_t n, int64_t k) {
+    return batch * (8 * n + (is_short(n, k) ? 0 : 8 * k));
 }
 
 bool EntryOrder::is_short(int64_t n, int64_t k) {
@@ -260,11 +277,7 @@ void EntryOrder::run(const Entries& entries, cudaStream_t stream) {
     const auto by_chunks = [&](auto count_chunks, auto place_chunks, int bits) {
         const dim3 grid(blocks_of(n_, int64_t{1} << bits), batch);
         const size_t bytes = chunk_bytes(k, bits);
-        check(cudaFuncSetAttribute(
-                      place_chunks,
-                      cudaFuncAttributeMaxDynamicSharedMemorySize,
-                      static_cast<int>(bytes)),
-              "shared memory of a sort");
+        allow_all_shared_memory(reinterpret_cast<const void*>(place_chunks));
         count_chunks<<<grid, kThreads, counts_bytes, stream>>>(entries, counts_.get());
         scan_kernel<<<scans, kThreads, 0, stream>>>(counts_.get(), k, places_.get());
         place_chunks<<<grid, kThreads, bytes, stream>>>(entries, places_.get(), order_.get());

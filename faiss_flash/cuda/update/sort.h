@@ -16,6 +16,9 @@ class EntryOrder {
     /// Room for `batch` problems of n points and k clusters.
     EntryOrder(int64_t batch, int64_t n, int64_t k, cudaStream_t stream);
 
+    /// Bytes of device memory that one takes.
+    static int64_t bytes(int64_t batch, int64_t n, int64_t k);
+
     /// True where sorting all points takes one short kernel.
     static bool is_short(int64_t n, int64_t k);
 

@@ -229,6 +229,8 @@ void CentroidUpdate::plan(cudaStream_t stream) {
     // limbs that only others need are zeros.
     for (const ColumnRange& range : find_ranges(stream)) {
         const FixedPoint format = FixedPoint::plan(range, rows_.n);
+        const auto weights_column = range.largest.end() - 1;
+        largest_ = std::max(largest_, *std::max_element(range.largest.begin(), weights_column));
         limbs_ = std::max(limbs_, format.limbs);
         limb_bits_ = format.limb_bits; // follows from n
         in_float_ = in_float_ && fits_float(format, range, columns);
@@ -246,16 +248,14 @@ void CentroidUpdate::plan(cudaStream_t stream) {
     if (!vectors_) {
         vector = kSingles;
     }
-    if (in_float_) {
-        while ((1 << layout_.vector_bits) < vector) {
-            layout_.vector_bits++;
-        }
-        while (layout_.lanes() < 32 && layout_.slice() < rows_.d) {
-            layout_.lane_bits++;
-        }
-    }
-    const auto slices = static_cast<int>(blocks_of(rows_.d, layout_.slice()));
-    layout_.places = slices * layout_.slice() + 1;
+    layout_ = SumLayout(rows_.d, in_float_ ? vector : 1);
+}
+
+int64_t CentroidUpdate::bytes(int64_t batch, int64_t n, int64_t d, int64_t k, int limbs) {
+    const int64_t places = std::max(SumLayout(d, kSingles).places, SumLayout(d, 8).places);
+    const int64_t moved = EntryOrder::is_short(n, k) ? 0 : MovedPoints::bytes(batch, n);
+    return batch * ((d + 1) * 12 + k * (limbs * places + 1) * 8) + moved +
+           EntryOrder::bytes(batch, n, k);
 }
 
 void CentroidUpdate::reserve(int64_t k, cudaStream_t stream) {
@@ -322,12 +322,19 @@ void CentroidUpdate::sum(const Entries& entries, cudaStream_t stream) {
 }
 
 void CentroidUpdate::run(
-        const int32_t* ids, const Output& output, const Gains& gains, cudaStream_t stream) {
+        const int32_t* ids,
+        IterationCounts* counts,
+        const Output& output,
+        const Gains& gains,
+        cudaStream_t stream) {
     const int64_t clusters = rows_.batch * k_;
-    Entries entries{
-            ids, nullptr, nullptr, static_cast<int32_t>(rows_.n), static_cast<int32_t>(k_), 0};
+    Entries entries{};
+    entries.ids = ids;
+    entries.n = static_cast<int32_t>(rows_.n);
+    entries.k = static_cast<int32_t>(k_);
+    entries.counts = counts;
     if (keeps_) {
-        entries = moved_.find(ids, stream);
+        entries = moved_.find(ids, counts, stream);
         const int64_t sums = k_ * limbs_ * layout_.places;
         const dim3 grid(
                 std::min(blocks_of(sums, kThreads), 2048u), static_cast<unsigned>(rows_.batch));

@@ -32,6 +32,14 @@ class CentroidUpdate {
     /// Takes the memory that run() needs for k clusters a problem.
     void reserve(int64_t k, cudaStream_t stream);
 
+    /// Bytes of device memory that one takes, with sums of this many limbs.
+    static int64_t bytes(int64_t batch, int64_t n, int64_t d, int64_t k, int limbs);
+
+    int limbs() const { return limbs_; }
+    /// The largest magnitude among the rows of all problems; that of the type where nothing was
+    /// looked at (f16).
+    double largest() const { return largest_; }
+
     /// Device arrays that run() fills.
     struct Output {
         int64_t* sizes;          ///< [batch x k]
@@ -50,9 +58,15 @@ class CentroidUpdate {
         const float* mean = nullptr;
     };
 
-    /// ids [batch x n]: of 0 .. k - 1, the k of the last reserve(). Reads the rows of points that
-    /// moved since the last run only, where these are few. Allocates nothing.
-    void run(const int32_t* ids, const Output& output, const Gains& gains, cudaStream_t stream);
+    /// ids [batch x n]: of 0 .. k - 1, the k of the last reserve(); others are counted in
+    /// counts [batch] and leave the output meaningless. Reads the rows of points that moved since
+    /// the last run only, where these are few. Allocates nothing.
+    void run(
+            const int32_t* ids,
+            IterationCounts* counts,
+            const Output& output,
+            const Gains& gains,
+            cudaStream_t stream);
 
    private:
     /// Of each problem's columns, the weights' last.
@@ -64,6 +78,7 @@ class CentroidUpdate {
     const float* weights_;
     int limbs_ = 1; ///< of sums: see FixedPoint
     int limb_bits_ = 0;
+    double largest_ = 0;
     bool in_float_ = false; ///< sums by float32 arithmetic are exact
     bool vectors_ = false;  ///< rows can be read 16 bytes at a time
     SumLayout layout_;

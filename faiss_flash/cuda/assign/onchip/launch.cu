@@ -1,5 +1,6 @@
 #include <faiss_flash/cuda/assign/onchip/launch.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/shared_memory.h>
 #include <faiss_flash/cuda/assign/onchip/kernel.cuh>
 
 #include <algorithm>
@@ -43,8 +44,7 @@ void launch(
     const Kernel kernel =
             points.bf16 ? kernel_of<__nv_bfloat16>(second) : kernel_of<__half>(second);
     const int shared = arguments.groups * OnchipTile::kGroupBytes;
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
-          "shared memory of the on-chip assignment kernel");
+    allow_all_shared_memory(reinterpret_cast<const void*>(kernel));
     const int64_t useful = (points.rows + OnchipTile::kPoints - 1) / OnchipTile::kPoints;
     const int64_t running = OnchipTile::kBlocks * device_info().multiprocessors;
     const int64_t blocks = std::min(useful, std::max<int64_t>(1, running / points.batch));

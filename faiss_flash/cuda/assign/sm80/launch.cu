@@ -1,5 +1,6 @@
 #include <faiss_flash/cuda/assign/sm80/launch.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/shared_memory.h>
 #include <faiss_flash/cuda/assign/sm80/kernel.cuh>
 
 namespace faiss_flash::cuda::sm80 {
@@ -33,8 +34,7 @@ void launch(
 
     const auto kernel = points.bf16 ? assign_kernel<__nv_bfloat16> : assign_kernel<__half>;
     constexpr int kShared = static_cast<int>(sizeof(Shared));
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
-          "shared memory of the assignment kernel");
+    allow_all_shared_memory(reinterpret_cast<const void*>(kernel));
     const dim3 grid(
             static_cast<unsigned>((points.rows + kTile - 1) / kTile),
             static_cast<unsigned>(points.batch),

@@ -2,6 +2,7 @@
 #include <faiss_flash/cuda/assign/sm90/launch.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/shared_memory.h>
 
 #include <algorithm>
 
@@ -57,11 +58,7 @@ void launch(
     arguments.work = static_cast<int32_t>(point_tiles * points.batch * plan.splits);
     arguments.row_count = points.row_count;
 
-    check(cudaFuncSetAttribute(
-                  variant->function,
-                  cudaFuncAttributeMaxDynamicSharedMemorySize,
-                  variant->shared_bytes),
-          "shared memory of the assignment kernel");
+    allow_all_shared_memory(variant->function);
     const int blocks = std::min(arguments.work, device.multiprocessors);
     void* parameters[] = {&arguments};
     check(cudaLaunchKernel(

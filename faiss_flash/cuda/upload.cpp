@@ -1,0 +1,43 @@
+#include <faiss_flash/cuda/upload.h>
+
+#include <faiss_flash/core/parallel.h>
+#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/copy.h>
+#include <faiss_flash/cuda/runtime/pinned.h>
+
+#include <algorithm>
+
+namespace faiss_flash::cuda {
+
+void upload(
+        const Points& points,
+        int64_t first,
+        int64_t n,
+        cudaStream_t stream,
+        const std::function<void(const float* rows, int64_t done, int64_t count)>& take) {
+    constexpr int64_t kPieceBytes = int64_t{256} << 10; // of a buffer, filled by one thread
+    const int64_t d = points.d();
+    const int64_t row_bytes = 4 * d;
+    const int64_t most = static_cast<int64_t>(kPinnedBlock) / row_bytes;
+    const int64_t rows = std::max<int64_t>(1, std::min(n, most));
+    const int64_t piece = std::max<int64_t>(1, kPieceBytes / row_bytes);
+    PinnedPair<float> staging(static_cast<size_t>(rows * d));
+    const Buffer<float> floats(static_cast<size_t>(rows * d), stream);
+    for (int64_t done = 0; done < n; done += rows) {
+        const int64_t count = std::min(rows, n - done);
+        float* buffer = staging.next();
+        for_each_range(count, piece, [&](int64_t begin, int64_t end) {
+            float* to = buffer + begin * d;
+            const RowBlock block = points.read(first + done + begin, end - begin, to);
+            for (int64_t i = 0; i < end - begin && block.data != to; i++) {
+                std::copy_n(block.row(i), d, to + i * d);
+            }
+        });
+        copy(floats.get(), buffer, count * d, cudaMemcpyHostToDevice, stream);
+        staging.in_use(stream);
+        take(floats.get(), done, count);
+    }
+    staging.wait();
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,215 @@
+/// Device memory: what is estimated and taken, and what happens where it does not suffice.
+#include <faiss_flash/cuda/runtime/pool.h>
+#include <faiss_flash/kmeans.h>
+
+#include <cuda/device_data.h>
+#include <support/data.h>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace faiss_flash {
+namespace {
+
+using test::Floats;
+
+uint64_t pool_attribute(cudaMemPoolAttr attribute) {
+    uint64_t value = 0;
+    cuda::check(cudaMemPoolGetAttribute(cuda::memory_pool(), attribute, &value), "the pool");
+    return value;
+}
+
+struct Memory : testing::Test {
+    void SetUp() override {
+        if (available_backends().front() == "cpu") {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+    void TearDown() override {
+        if (!IsSkipped()) {
+            EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), 0u) << "left behind";
+        }
+    }
+};
+
+KMeansOptions all_points(int niter) {
+    KMeansOptions options;
+    options.niter = niter;
+    options.max_points_per_centroid = -1;
+    options.early_stop_threshold.reset();
+    return options;
+}
+
+/// Takes all device memory but about `left` bytes.
+test::DevicePointer take_all_but(size_t left) {
+    cuda::check(cudaMemPoolTrimTo(cuda::memory_pool(), 0), "what the engine keeps");
+    size_t free = 0;
+    size_t total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "memory");
+    void* data = nullptr;
+    if (free > left) {
+        cuda::check(cudaMalloc(&data, free - left), "taking most memory");
+    }
+    return test::DevicePointer(data);
+}
+
+struct Shape {
+    const char* name;
+    int64_t batch, n, d, k;
+    DType dtype;
+    Precision precision;
+};
+
+/// The estimate holds what a run takes, and not much more.
+TEST_F(Memory, EstimatesAreWhatRunsTake) {
+    for (const Shape& shape : {
+                 Shape{"plain", 1, 200000, 128, 1000, DType::f32, Precision::exact},
+                 Shape{"few long rows", 1, 32768, 4096, 100, DType::f32, Precision::exact},
+                 Shape{"many clusters", 1, 60000, 64, 20000, DType::f32, Precision::exact},
+                 Shape{"short rows", 32, 65536, 4, 256, DType::f32, Precision::exact},
+                 Shape{"fast", 1, 300000, 96, 500, DType::u8, Precision::fast},
+                 Shape{"fast problems", 500, 512, 64, 16, DType::u8, Precision::fast},
+                 Shape{"small", 1, 3000, 16, 20, DType::f32, Precision::exact},
+         }) {
+        SCOPED_TRACE(shape.name);
+        const int64_t values = shape.n * shape.d;
+        std::vector<uint8_t> bytes(static_cast<size_t>(values) * 4);
+        const Floats some = test::descriptors(4099, 1, 3);
+        for (int64_t i = 0; i < values; i++) {
+            const float value = some[static_cast<size_t>(i * i % 4099)];
+            if (shape.dtype == DType::u8) {
+                bytes[static_cast<size_t>(i)] = static_cast<uint8_t>(value);
+            } else {
+                reinterpret_cast<float*>(bytes.data())[i] = value + 0.1f; // two limbs
+            }
+        }
+        KMeansInput input;
+        input.points.data = bytes.data();
+        input.points.n = shape.n;
+        input.points.d = shape.d;
+        input.points.dtype = shape.dtype;
+        const std::vector<KMeansInput> inputs(static_cast<size_t>(shape.batch), input);
+        KMeansOptions options = all_points(2);
+        options.device = "cuda";
+        options.precision = shape.precision;
+        const Estimate expected =
+                estimate(shape.n, shape.d, shape.k, options, shape.dtype, shape.batch);
+        EXPECT_EQ(expected.device, "cuda:0");
+        uint64_t reset = 0;
+        cuda::check(
+                cudaMemPoolSetAttribute(cuda::memory_pool(), cudaMemPoolAttrUsedMemHigh, &reset),
+                "the pool");
+        batch_kmeans(inputs, shape.k, options);
+        const auto taken = static_cast<double>(pool_attribute(cudaMemPoolAttrUsedMemHigh));
+        const auto estimated = static_cast<double>(expected.device_bytes);
+        EXPECT_GE(estimated, taken);
+        EXPECT_LE(estimated, 1.3 * taken + (8 << 20));
+    }
+}
+
+/// Points that leave no room for the work on them: an error that says how much was wanted and is
+/// free, and the device works on. Points of the host are clustered there.
+TEST_F(Memory, NoRoomForTheWork) {
+    const Floats x = test::normal(300000, 64, 1);
+    KMeansInput on_host;
+    on_host.points = VectorView::of(x.data(), 300000, 64);
+    KMeansOptions options = all_points(2);
+    options.device = "cpu";
+    options.return_assignment = true;
+    const auto expected = kmeans(on_host, 50, options);
+    options.device = "cuda";
+    const auto rows = test::to_device(x.data(), x.size() * 4);
+    KMeansInput on_device = on_host;
+    on_device.points.data = rows.get();
+    on_device.points.space = MemorySpace::device;
+    std::vector<int64_t> ids(300000);
+    const VectorView table = VectorView::of(x.data(), 50, 64);
+    {
+        const auto everything = take_all_but(size_t{40} << 20);
+        int told = 0;
+        options.callback = [&](const IterationStats&, double) {
+            told++;
+            return true;
+        };
+        const auto result = kmeans(on_host, 50, options);
+        EXPECT_EQ(result.centroids, expected.centroids);
+        EXPECT_EQ(result.assignment, expected.assignment);
+        EXPECT_EQ(told, 2);
+        try {
+            kmeans(on_device, 50, options);
+            ADD_FAILURE() << "had room";
+        } catch (const OutOfDeviceMemory& error) {
+            const std::string text = error.what();
+            EXPECT_NE(text.find("wanted "), std::string::npos) << text;
+            EXPECT_NE(text.find(" free"), std::string::npos) << text;
+        }
+        EXPECT_THROW(
+                assign(on_device.points, table, Metric::l2, ids.data(), nullptr, "cuda"),
+                OutOfDeviceMemory);
+        assign(on_host.points, table, Metric::l2, ids.data(), nullptr, "cuda");
+    }
+    EXPECT_EQ(kmeans(on_device, 50, options).centroids, expected.centroids);
+}
+
+/// Sums of many limbs take more than is estimated before the points have been looked at.
+TEST_F(Memory, NoRoomForManyLimbs) {
+    Floats x = test::normal(100000, 128, 1);
+    for (size_t i = 0; i < x.size(); i += 128 * 50) {
+        x[i] = 1e-37f;
+        x[i + 1] = 1e37f;
+    }
+    KMeansInput input;
+    input.points = VectorView::of(x.data(), 100000, 128);
+    KMeansOptions options = all_points(2);
+    options.device = "cpu";
+    const auto expected = kmeans(input, 20000, options);
+    options.device = "cuda";
+    const Estimate two_limbs = estimate(100000, 128, 20000, options);
+    const auto everything =
+            take_all_but(static_cast<size_t>(two_limbs.device_bytes) + (size_t{30} << 20));
+    EXPECT_EQ(kmeans(input, 20000, options).centroids, expected.centroids);
+}
+
+/// A device whose memory others have taken: "auto" goes to the CPU.
+TEST_F(Memory, NoContextOnAFullDevice) {
+    const auto everything = take_all_but(size_t{20} << 20);
+    char program[4096];
+    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    ASSERT_GT(length, 0);
+    program[length] = 0;
+    for (const char* device : {"auto", "cuda"}) {
+        const pid_t child = fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) { // a process of its own: the driver does not survive a fork
+            setenv("FAISS_FLASH_TEST_CHILD", device, 1);
+            execl(program, program, "--gtest_filter=MemoryChild.*", nullptr);
+            std::_Exit(127);
+        }
+        int status = -1;
+        ASSERT_EQ(waitpid(child, &status, 0), child);
+        EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << device << " " << status;
+    }
+}
+
+/// Run by the test above on a full device, and not otherwise.
+TEST(MemoryChild, Clusters) {
+    const char* device = std::getenv("FAISS_FLASH_TEST_CHILD");
+    if (!device) {
+        GTEST_SKIP() << "is run by Memory.NoContextOnAFullDevice";
+    }
+    const Floats x = test::normal(4000, 16, 1);
+    KMeansInput input;
+    input.points = VectorView::of(x.data(), 4000, 16);
+    KMeansOptions options = all_points(3);
+    options.device = device;
+    EXPECT_EQ(kmeans(input, 20, options).iterations.size(), 3u);
+    std::vector<int64_t> ids(4000);
+    assign(input.points, VectorView::of(x.data(), 20, 16), Metric::l2, ids.data(), nullptr, device);
+}
+
+} // namespace
+} // namespace faiss_flash

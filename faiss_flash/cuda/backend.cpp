@@ -79,6 +79,9 @@ class CudaBackend final : public Backend {
     }
 
     int64_t most_together(const Workload& workload) const override {
+        if (workload.batch == 1) {
+            return 1; // asking for free memory takes a while
+        }
         const DeviceGuard guard(device_);
         const Assigner assigner = assigner_for(workload);
         Workload one = workload;
@@ -233,10 +236,9 @@ class CudaBackend final : public Backend {
         }
     }
 
-    /// Of a session; two limbs are what float32 data take as a rule.
     static int64_t bytes_of(Assigner assigner, const Workload& workload) {
-        constexpr int kLimbs = 2;
-        return points_bytes(assigner, workload) + iteration_bytes(assigner, workload, kLimbs);
+        return points_bytes(assigner, workload) +
+               iteration_bytes(assigner, workload, kExpectedLimbs);
     }
 
     const int device_;

@@ -27,8 +27,10 @@ CudaSession::CudaSession(
     if (assigner == Assigner::fast && !fast_holds(points_->rows().dtype, update_->largest())) {
         throw BeyondFast();
     }
-    // Before anything is computed: how many limbs sums have is known only now.
-    require_room("iterations of k-means", iteration_bytes(assigner, workload, update_->limbs()));
+    if (update_->limbs() > kExpectedLimbs) { // before anything is computed: known only now
+        const int64_t bytes = iteration_bytes(assigner, workload, update_->limbs());
+        require_room("iterations of k-means", bytes);
+    }
     const auto batch = static_cast<size_t>(batch_);
     ids_ = Buffer<int32_t>(batch * static_cast<size_t>(n_), stream);
     counts_ = Buffer<IterationCounts>(batch, stream);

@@ -69,6 +69,8 @@ std::unique_ptr<SessionPoints> session_points(
 int64_t points_bytes(Assigner assigner, const Workload& workload);
 /// and for iterations over them, with sums of so many limbs.
 int64_t iteration_bytes(Assigner assigner, const Workload& workload, int limbs);
+/// What float32 data take as a rule.
+inline constexpr int kExpectedLimbs = 2;
 
 /// False where products of bf16 rows with so large a coordinate, or with none but tiny ones, may
 /// leave float32's range.

@@ -157,21 +157,25 @@ TEST_F(Memory, NoRoomForTheWork) {
 
 /// Sums of many limbs take more than is estimated before the points have been looked at.
 TEST_F(Memory, NoRoomForManyLimbs) {
-    Floats x = test::normal(100000, 128, 1);
-    for (size_t i = 0; i < x.size(); i += 128 * 50) {
-        x[i] = 1e-37f;
-        x[i + 1] = 1e37f;
-    }
+    constexpr int64_t kPoints = 20000;
+    constexpr int64_t kColumns = 128;
+    constexpr int64_t kClusters = 4000;
+    Floats x = test::normal(kPoints, kColumns, 1);
+    x[1000 * kColumns] = 1e-37f;
+    x[2000 * kColumns] = 1e37f;
     KMeansInput input;
-    input.points = VectorView::of(x.data(), 100000, 128);
-    KMeansOptions options = all_points(2);
+    input.points = VectorView::of(x.data(), kPoints, kColumns);
+    KMeansOptions options = all_points(1);
     options.device = "cpu";
-    const auto expected = kmeans(input, 20000, options);
+    const auto expected = kmeans(input, kClusters, options);
     options.device = "cuda";
-    const Estimate two_limbs = estimate(100000, 128, 20000, options);
-    const auto everything =
-            take_all_but(static_cast<size_t>(two_limbs.device_bytes) + (size_t{30} << 20));
-    EXPECT_EQ(kmeans(input, 20000, options).centroids, expected.centroids);
+    const Estimate two_limbs = estimate(kPoints, kColumns, kClusters, options);
+    {
+        const auto everything =
+                take_all_but(static_cast<size_t>(two_limbs.device_bytes) + (size_t{20} << 20));
+        EXPECT_EQ(kmeans(input, kClusters, options).centroids, expected.centroids);
+    }
+    EXPECT_EQ(kmeans(input, kClusters, options).centroids, expected.centroids);
 }
 
 /// A device whose memory others have taken: "auto" goes to the CPU.

@@ -1,4 +1,5 @@
-/// Ids that are not a centroid's, told to the host.
+/// Ids that are not a centroid's: what an assignment leaves that found none. They must not be an
+/// index; the host is told how many there are, and ends the run.
 #pragma once
 
 #include <faiss_flash/cuda/update/entries.h>
@@ -7,7 +8,12 @@
 
 namespace faiss_flash::cuda {
 
-/// Of points whose id is not what Entries::as_index() makes of it.
+/// The id, or the last cluster's in the place of one that is none.
+__device__ inline int32_t as_index(const Entries& entries, int32_t id) {
+    const auto last = static_cast<uint32_t>(entries.k - 1);
+    return static_cast<int32_t>(min(static_cast<uint32_t>(id), last));
+}
+
 __device__ inline void count_invalid(const Entries& entries, int32_t problem, int32_t points) {
     if (points > 0) {
         atomicAdd(

@@ -31,13 +31,14 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
 #pragma unroll
     for (int i = 0; i < kEach; i++) {
         const int32_t point = first + i * kThreads;
-        id[i] = point < n ? ids[point] : 0;
+        const int32_t found = point < n ? ids[point] : 0;
+        id[i] = as_index(entries, found);
         old[i] = point < n ? previous[point] : 0;
+        invalid += id[i] != found;
     }
 #pragma unroll
     for (int i = 0; i < kEach; i++) {
         moves += __popc(__ballot_sync(~0u, id[i] != old[i]));
-        invalid += entries.as_index(id[i]) != id[i];
     }
     count_invalid(entries, static_cast<int32_t>(blockIdx.y), invalid);
     if (threadIdx.x % 32 == 0) {
@@ -99,7 +100,7 @@ Entries MovedPoints::find(const int32_t* ids, IterationCounts* counts, cudaStrea
     const auto batch = static_cast<unsigned>(batch_);
     check(cudaMemsetAsync(moved_.get(), 0, batch * sizeof(uint32_t), stream), "clearing a count");
     const Entries entries{
-            ids,
+            previous_.get(), // as ids are after the kernel, but for invalid ones
             list_.get(),
             moved_.get(),
             static_cast<int32_t>(n_),

@@ -64,26 +64,18 @@ struct ChunkIds {
     uint32_t pairs[kEach / 2];
 
     __device__ static int index(int i) { return i * kThreads + static_cast<int>(threadIdx.x); }
-    /// Of entries first .. first + count - 1. Returns how many of the thread's were invalid.
-    __device__ int32_t
-    load(const Entries& all, const ProblemEntries& entries, int32_t first, int32_t count) {
-        int32_t invalid = 0;
-        const auto read = [&](int at) {
-            const int32_t id = at < count ? entries.id(first + at) : 0;
-            const int32_t used = all.as_index(id);
-            invalid += used != id;
-            return used;
-        };
+    /// id_of(i): of the i-th of `count` entries.
+    template <class IdOf>
+    __device__ void load(int32_t count, const IdOf& id_of) {
 #pragma unroll
         for (int i = 0; i < kEach; i += 2) {
             if (i * kThreads >= count) {
                 break;
             }
-            const int32_t low = read(index(i));
-            const int32_t high = read(index(i + 1));
+            const int32_t low = index(i) < count ? id_of(index(i)) : 0;
+            const int32_t high = index(i + 1) < count ? id_of(index(i + 1)) : 0;
             pairs[i / 2] = static_cast<uint32_t>(high << 16 | low);
         }
-        return invalid;
     }
     /// body(id, index in the chunk) for each of the `count` that the thread holds.
     template <class Body>
@@ -120,7 +112,13 @@ __global__ void __launch_bounds__(kThreads)
     const auto problem = static_cast<int32_t>(blockIdx.x);
     const ProblemEntries entries(all_entries, problem);
     ChunkIds<kChunkBits> mine;
-    const int32_t invalid = mine.load(all_entries, entries, 0, entries.count);
+    int32_t invalid = 0;
+    mine.load(entries.count, [&](int32_t i) {
+        const int32_t found = entries.id(i);
+        const int32_t id = as_index(all_entries, found);
+        invalid += id != found;
+        return id;
+    });
     count_invalid(all_entries, problem, invalid);
     count_shared(mine, entries.count, all_entries.k, places);
     scan_shared(places, all_entries.k);
@@ -144,7 +142,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     counts += int64_t{blockIdx.y} * k;
     ChunkIds<kBits> mine;
-    mine.load(all_entries, entries, first, count);
+    mine.load(count, [&](int32_t i) { return entries.id(first + i); });
     count_shared(mine, count, k, shared);
     for (auto c = static_cast<int32_t>(threadIdx.x); c < k; c += kThreads) {
         if (shared[c] > 0) {
@@ -202,7 +200,7 @@ __global__ void __launch_bounds__(kThreads, kBits == kChunkBits ? 2 : 1)
     places += int64_t{blockIdx.y} * k;
     order += int64_t{blockIdx.y} * all_entries.n;
     ChunkIds<kBits> mine;
-    mine.load(all_entries, entries, first, count);
+    mine.load(count, [&](int32_t i) { return entries.id(first + i); });
     count_shared(mine, count, k, next);
 #pragma unroll 4
     for (auto c = static_cast<int32_t>(threadIdx.x); c < k; c += kThreads) {
@@ -230,8 +228,7 @@ __global__ void count_kernel(const Entries all_entries, int32_t* counts) {
     const ProblemEntries entries(all_entries, static_cast<int32_t>(blockIdx.y));
     const auto i = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
     if (i < entries.count) {
-        const int32_t id = all_entries.as_index(entries.id(i));
-        atomicAdd(counts + int64_t{blockIdx.y} * all_entries.k + id, 1);
+        atomicAdd(counts + int64_t{blockIdx.y} * all_entries.k + entries.id(i), 1);
     }
 }
 
@@ -239,7 +236,7 @@ __global__ void place_kernel(const Entries all_entries, int32_t* places, int2* o
     const ProblemEntries entries(all_entries, static_cast<int32_t>(blockIdx.y));
     const auto i = static_cast<int32_t>(blockIdx.x * kThreads + threadIdx.x);
     if (i < entries.count) {
-        const int32_t id = all_entries.as_index(entries.id(i));
+        const int32_t id = entries.id(i);
         const int32_t place = atomicAdd(places + int64_t{blockIdx.y} * all_entries.k + id, 1);
         order[int64_t{blockIdx.y} * all_entries.n + place] = make_int2(entries.point(i), id);
     }

@@ -55,7 +55,9 @@ enum class Metric : uint8_t { l2, inner_product };
 /// exact: every point's centroid is the float64 argmin or argmax; results are the same bits on
 /// every backend. fast: centroids are rounded to the points' own 16-bit type before they are
 /// compared, and nothing is checked; the same bits from run to run on one device. It is for f16,
-/// bf16, u8 and i8 points without weights on a GPU, and the same as exact elsewhere.
+/// bf16, u8 and i8 points without weights on a GPU, and the same as exact elsewhere: also for bf16
+/// points whose largest coordinate is beyond 2^48 or below 2^-50. Initial centroids beyond f16's
+/// range (bf16: 2^52) count as at its end.
 enum class Precision : uint8_t { exact, fast };
 
 /// Turns encoded rows into float32; lets a caller train on compressed vectors without a copy.
@@ -150,7 +152,8 @@ FAISS_FLASH_API KMeansResult
 kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& options = {});
 
 /// Clusters each problem on its own; same results as a loop over kmeans(). Each may have its own n
-/// and d; those that share both run together where that is faster (a GPU, Precision::fast).
+/// and d; those that share both run together where that is faster (a GPU, Precision::fast), as many
+/// at a time as there is room for.
 FAISS_FLASH_API std::vector<KMeansResult> batch_kmeans(
         const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options = {});
 

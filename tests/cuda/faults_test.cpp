@@ -404,8 +404,13 @@ TEST_F(FaultsOnDevice, TooManyColumnsAreNamed) {
         EXPECT_NE(std::string(error.what()).find("points.d=40000"), std::string::npos)
                 << error.what();
     }
-    input.points = VectorView::of(x.data(), 40, 40000); // the CPU takes it
-    EXPECT_EQ(kmeans(input, 4, all_points(2)).iterations.size(), 2u);
+    input.points = VectorView::of(x.data(), 40, 40000); // the CPU takes it, and is named
+    KMeansOptions options = all_points(2);
+    options.verbose = true;
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(kmeans(input, 4, options).iterations.size(), 2u);
+    const std::string lines = testing::internal::GetCapturedStdout();
+    EXPECT_NE(lines.find("MiB of a GPU on cpu\n"), std::string::npos) << lines;
 }
 
 } // namespace

@@ -1,8 +1,6 @@
 /// What an update has to add up: all points, or those that moved since the last one.
 #pragma once
 
-#include <faiss_flash/cuda/counts.h>
-
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -17,10 +15,9 @@ struct Entries {
 
     const int32_t* ids;    ///< [batch x n]; where entries are listed, all of them are valid
     const int2* list;      ///< [batch x capacity] (point, cluster), counted within the problem
-    const uint32_t* moved; ///< [batch] entries; null: always all points
+    const uint32_t* moved; ///< [batch] entries, up to 2^31; null: always all points
     int32_t n, k;
     uint32_t capacity;
-    IterationCounts* counts; ///< [batch] invalid ids are added to
 
     __device__ bool all(int32_t problem) const { return !moved || moved[problem] > capacity; }
     __device__ int32_t count(int32_t problem) const {

@@ -13,7 +13,12 @@ constexpr int kEach = 8; // points of a thread
 
 /// Entries of neighbouring points lie side by side: a warp writes whole lines.
 __global__ void __launch_bounds__(kThreads) moved_kernel(
-        const int32_t* ids, int32_t* previous, const Entries entries, uint32_t* moved, int4* list) {
+        const int32_t* ids,
+        int32_t* previous,
+        const Entries entries,
+        IterationCounts* counts,
+        uint32_t* moved,
+        int4* list) {
     __shared__ int32_t warp_moves[kWarps];
     __shared__ uint32_t shared_base;
     const int32_t n = entries.n;
@@ -32,7 +37,7 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
     for (int i = 0; i < kEach; i++) {
         const int32_t point = first + i * kThreads;
         const int32_t found = point < n ? ids[point] : 0;
-        id[i] = as_index(entries, found);
+        id[i] = as_index(found, entries.k);
         old[i] = point < n ? previous[point] : 0;
         invalid += id[i] != found;
     }
@@ -40,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
     for (int i = 0; i < kEach; i++) {
         moves += __popc(__ballot_sync(~0u, id[i] != old[i]));
     }
-    count_invalid(entries, static_cast<int32_t>(blockIdx.y), invalid);
+    count_invalid(counts + blockIdx.y, invalid);
     if (threadIdx.x % 32 == 0) {
         warp_moves[warp] = moves;
     }
@@ -105,11 +110,15 @@ Entries MovedPoints::find(const int32_t* ids, IterationCounts* counts, cudaStrea
             moved_.get(),
             static_cast<int32_t>(n_),
             static_cast<int32_t>(k_),
-            static_cast<uint32_t>(capacity_),
-            counts};
+            static_cast<uint32_t>(capacity_)};
     const dim3 grid(blocks_of(n_, kThreads * kEach), batch);
     moved_kernel<<<grid, kThreads, 0, stream>>>(
-            ids, previous_.get(), entries, moved_.get(), reinterpret_cast<int4*>(list_.get()));
+            ids,
+            previous_.get(),
+            entries,
+            counts,
+            moved_.get(),
+            reinterpret_cast<int4*>(list_.get()));
     check_launch("finding the points that moved");
     return entries;
 }

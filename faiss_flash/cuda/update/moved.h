@@ -1,6 +1,7 @@
 /// Points whose cluster changed since the last update: with exact sums only these need be read.
 #pragma once
 
+#include <faiss_flash/cuda/counts.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/update/entries.h>
 

@@ -107,7 +107,7 @@ __device__ void count_shared(
 
 /// All of a small problem, one block each.
 __global__ void __launch_bounds__(kThreads)
-        block_sort_kernel(const Entries all_entries, int2* order) {
+        block_sort_kernel(const Entries all_entries, IterationCounts* counts, int2* order) {
     extern __shared__ int32_t places[]; // [k]
     const auto problem = static_cast<int32_t>(blockIdx.x);
     const ProblemEntries entries(all_entries, problem);
@@ -115,11 +115,11 @@ __global__ void __launch_bounds__(kThreads)
     int32_t invalid = 0;
     mine.load(entries.count, [&](int32_t i) {
         const int32_t found = entries.id(i);
-        const int32_t id = as_index(all_entries, found);
+        const int32_t id = as_index(found, all_entries.k);
         invalid += id != found;
         return id;
     });
-    count_invalid(all_entries, problem, invalid);
+    count_invalid(counts + problem, invalid);
     count_shared(mine, entries.count, all_entries.k, places);
     scan_shared(places, all_entries.k);
     order += int64_t{problem} * all_entries.n;
@@ -260,12 +260,12 @@ bool EntryOrder::is_short(int64_t n, int64_t k) {
     return n <= 1 << kChunkBits && k <= kMostSharedClusters;
 }
 
-void EntryOrder::run(const Entries& entries, cudaStream_t stream) {
+void EntryOrder::run(const Entries& entries, IterationCounts* counts, cudaStream_t stream) {
     const auto k = static_cast<int32_t>(k_);
     const auto batch = static_cast<unsigned>(batch_);
     const auto counts_bytes = static_cast<size_t>(k) * sizeof(int32_t);
     if (is_short(n_, k_)) {
-        block_sort_kernel<<<batch, kThreads, counts_bytes, stream>>>(entries, order_.get());
+        block_sort_kernel<<<batch, kThreads, counts_bytes, stream>>>(entries, counts, order_.get());
         check_launch("sorting the points by cluster");
         return;
     }

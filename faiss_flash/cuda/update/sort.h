@@ -1,6 +1,7 @@
 /// Entries of an update in the order of their clusters: the inverse of an assignment.
 #pragma once
 
+#include <faiss_flash/cuda/counts.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/update/entries.h>
 
@@ -22,7 +23,9 @@ class EntryOrder {
     /// True where sorting all points takes one short kernel.
     static bool is_short(int64_t n, int64_t k);
 
-    void run(const Entries& entries, cudaStream_t stream);
+    /// The ids of a short sort are counted in counts [batch] where they are invalid; those of
+    /// others have been looked at by MovedPoints.
+    void run(const Entries& entries, IterationCounts* counts, cudaStream_t stream);
 
     /// [batch x n] (point, cluster within the problem), ascending by cluster; as many as there are
     /// entries.

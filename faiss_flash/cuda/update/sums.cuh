@@ -134,7 +134,7 @@ __device__ inline void add_rest(
 template <class Element, int kVector, bool kVectors, bool kRests>
 __global__ void __launch_bounds__(
         kSumThreads,
-        kRests     ? 4
+        kRests     ? (sizeof(Element) == 4 && kVectors ? 5 : 4)
         : kVectors ? 6
                    : 3) sum_kernel(const SumArguments arguments) {
     __shared__ int2 order[kMostSumEntries];

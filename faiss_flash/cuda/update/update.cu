@@ -332,7 +332,6 @@ void CentroidUpdate::run(
     entries.ids = ids;
     entries.n = static_cast<int32_t>(rows_.n);
     entries.k = static_cast<int32_t>(k_);
-    entries.counts = counts;
     if (keeps_) {
         entries = moved_.find(ids, counts, stream);
         const int64_t sums = k_ * limbs_ * layout_.places;
@@ -341,7 +340,7 @@ void CentroidUpdate::run(
         clear_kernel<<<grid, kThreads, 0, stream>>>(entries, sums_.get(), sums, counts_.get());
         check_launch("clearing the sums");
     }
-    order_.run(entries, stream);
+    order_.run(entries, counts, stream);
     sum(entries, stream);
     MeanArguments arguments{};
     arguments.sums = reinterpret_cast<long long*>(sums_.get());

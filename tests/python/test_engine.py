@@ -96,7 +96,7 @@ def test_kmeans_result():
     result = faiss_flash.kmeans(x, 20, niter=7, early_stop_threshold=None, return_assignment=True)
     assert result.centroids.shape == (20, 12) and result.centroids.dtype == np.float32
     assert [list(s) for s in result.iteration_stats] == 7 * [
-        ["obj", "time", "time_search", "imbalance_factor", "nsplit", "decided"]
+        ["obj", "time", "time_search", "imbalance_factor", "nsplit", "redone", "decided"]
     ]
     assert (np.diff(result.obj) <= 0).all()
     D, I = faiss_flash.assign(x, result.centroids)

@@ -8,7 +8,17 @@ for any index. They are loaded on first use, over whatever faiss is installed: c
 the package was built against that very faiss, else classes in Python that do the same.
 """
 
-from .engine import KMeansResult, assign, available_backends, batch_kmeans, estimate, kmeans
+from .engine import (
+    KMeansResult,
+    assign,
+    available_backends,
+    batch_kmeans,
+    estimate,
+    kmeans,
+    num_threads,
+    set_num_threads,
+)
+from .errors import InvalidArgument, InvalidShape, OutOfDeviceMemory
 from .version import __version__
 
 CLASS_NAMES = (
@@ -28,13 +38,18 @@ CLASS_NAMES = (
 )
 
 __all__ = [
+    "InvalidArgument",
+    "InvalidShape",
     "KMeansResult",
+    "OutOfDeviceMemory",
     "__version__",
     "assign",
     "available_backends",
     "batch_kmeans",
     "estimate",
     "kmeans",
+    "num_threads",
+    "set_num_threads",
     *CLASS_NAMES,
 ]
 

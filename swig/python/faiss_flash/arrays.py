@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import swig_engine
+from .errors import InvalidArgument, InvalidShape
 
 _DTYPES = {
     "float32": swig_engine.DType_f32,
@@ -26,7 +27,7 @@ def dtype_code(dtype):
     """The engine's number of a type, given as numpy's or by its name."""
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name not in _DTYPES:
-        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(_DTYPES)}")
+        raise InvalidArgument(f"dtype={dtype!r} is not one of {', '.join(_DTYPES)}")
     return _DTYPES[name]
 
 
@@ -50,15 +51,17 @@ def _cuda_rows(x, name, dimensions):
     shape, typestr = tuple(interface["shape"]), interface["typestr"]
     if len(shape) != dimensions:
         expected = "(n, d)" if dimensions == 2 else "(B, n, d)"
-        raise ValueError(f"{name} has shape {shape}, expected {expected}")
+        raise InvalidShape(f"{name} has shape {shape}, expected {expected}")
     if typestr not in _CUDA_DTYPES:
-        raise ValueError(f"{name} is a CUDA array of type {typestr!r}, which is not supported")
+        raise InvalidArgument(f"{name} is a CUDA array of type {typestr!r}, which is not supported")
     size = int(typestr[2:])
     strides = interface.get("strides")
     if strides is None:
         strides = tuple(size * int(np.prod(shape[i + 1 :])) for i in range(dimensions))
     if shape[-1] > 1 and strides[-1] != size or shape[-2] > 1 and strides[-2] < size * shape[-1]:
-        raise ValueError(f"{name} is a CUDA array with strides {strides}: rows must be contiguous")
+        raise InvalidArgument(
+            f"{name} is a CUDA array with strides {strides}: rows must be contiguous"
+        )
     address = interface["data"][0]
     batch = shape[0] if dimensions == 3 else 1
     return [
@@ -67,14 +70,49 @@ def _cuda_rows(x, name, dimensions):
     ]
 
 
+def _of_dimensions(x, dimensions, name):
+    """x as numpy's array of 2 or 3 dimensions."""
+    expected = "(n, d)" if dimensions == 2 else "(B, n, d)"
+    if x is None:
+        raise InvalidShape(f"{name} is None, expected an {expected} array")
+    x = np.asarray(x)
+    if x.ndim != dimensions:
+        raise InvalidShape(f"{name} has shape {x.shape}, expected {expected}")
+    return x
+
+
+def _floats(x, name):
+    if x.dtype.kind not in "biufO" and x.dtype.name not in _DTYPES:
+        raise InvalidArgument(f"{name} has dtype {x.dtype}, which is not a real number type")
+    try:
+        return np.ascontiguousarray(x, dtype=np.float32)
+    except (TypeError, ValueError) as error:  # objects
+        raise InvalidArgument(f"{name} cannot be cast to float32: {error}") from error
+
+
+def as_floats(x, d, name="x"):
+    """x as a contiguous (n, d) float32 array."""
+    x = _of_dimensions(x, 2, name)
+    if x.shape[1] != d:
+        raise InvalidShape(
+            f"{name} has shape {x.shape}, expected (n, {d}): {x.shape[1]} columns, not d={d}"
+        )
+    return _floats(x, name)
+
+
+def check_finite(rows, name):
+    """Raises InvalidArgument naming the first NaN or Inf of as_rows() or as_floats()."""
+    few = 4096  # numbers that numpy is through with before the engine has begun
+    host = isinstance(rows, np.ndarray)
+    if not (host and rows.size <= few and rows.dtype == np.float32 and np.isfinite(rows).all()):
+        swig_engine.check_finite(view_of(rows), name)
+
+
 def as_batch(x, name):
     """The problems of a 3-D array, of numpy's or of CUDA's: something as_rows() takes, for each."""
     if hasattr(x, "__cuda_array_interface__"):
         return _cuda_rows(x, name, 3)
-    x = np.asarray(x)
-    if x.ndim != 3:
-        raise ValueError(f"{name} has shape {x.shape}, expected (B, n, d)")
-    return x
+    return _of_dimensions(x, 3, name)
 
 
 def as_rows(x, name):
@@ -89,13 +127,9 @@ def as_rows(x, name):
         return x
     if hasattr(x, "__cuda_array_interface__"):
         return _cuda_rows(x, name, 2)[0]
-    x = np.asarray(x)
-    if x.ndim != 2:
-        raise ValueError(f"{name} has shape {x.shape}, expected (n, d)")
+    x = _of_dimensions(x, 2, name)
     if x.dtype.name not in _DTYPES or not x.dtype.isnative:
-        if not np.can_cast(x.dtype, np.float64):
-            raise ValueError(f"{name} has dtype {x.dtype}, which is not a real number type")
-        return np.ascontiguousarray(x, dtype=np.float32)
+        return _floats(x, name)
     n, d = x.shape
     contiguous_rows = d <= 1 or x.strides[1] == x.itemsize
     if not contiguous_rows or (n > 1 and x.strides[0] < d * x.itemsize):
@@ -118,5 +152,5 @@ def as_weights(weights, n):
     """`weights` as an (n, 1) float32 array."""
     weights = np.ascontiguousarray(weights, dtype=np.float32)
     if weights.shape != (n,):
-        raise ValueError(f"weights has shape {weights.shape}, expected ({n},)")
+        raise InvalidShape(f"weights has shape {weights.shape}, expected ({n},)")
     return weights.reshape(n, 1)

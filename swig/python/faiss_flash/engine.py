@@ -7,8 +7,9 @@ import numpy as np
 
 from . import swig_engine
 from .arrays import as_batch, as_rows, as_weights, dtype_code, view_of
+from .errors import InvalidArgument
 
-STAT_FIELDS = ("obj", "time", "time_search", "imbalance_factor", "nsplit", "decided")
+STAT_FIELDS = ("obj", "time", "time_search", "imbalance_factor", "nsplit", "redone", "decided")
 
 _METRICS = {
     "l2": swig_engine.Metric_l2,
@@ -41,7 +42,7 @@ class KMeansResult:
     """What :func:`kmeans` returns."""
 
     centroids: np.ndarray  #: (k, d) float32
-    iteration_stats: list = field(repr=False)  #: dicts with FAISS's fields, and `decided`
+    iteration_stats: list = field(repr=False)  #: dicts: FAISS's fields, redone, decided
     assignment: np.ndarray | None = None  #: (n,) int64, if asked for
     distances: np.ndarray | None = None  #: (n,) float32, if asked for
 
@@ -85,8 +86,7 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
     -------
     KMeansResult
 
-    Raises ValueError naming the argument for bad input, KeyboardInterrupt within one iteration of
-    Ctrl-C.
+    Raises InvalidArgument naming the argument for bad input, OutOfDeviceMemory; Ctrl-C ends it.
     """
     settings, callback = make_options(metric, options)
     problem = _Problem(x, weights, init_centroids)
@@ -129,7 +129,7 @@ def batch_kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **opti
 def assign(x, centroids, metric="l2", device="auto"):
     """The best centroid of each row of x, exact: the argmin (or argmax) in float64.
 
-    x may be a CUDA array; centroids are on the host.
+    x may be a CUDA array; centroids are on the host. Ctrl-C ends it.
 
     Returns
     -------
@@ -175,6 +175,19 @@ def available_backends():
     return list(swig_engine.available_backends())
 
 
+def num_threads():
+    """Threads of the CPU that the engine's calls on this thread of Python use."""
+    return swig_engine.num_threads()
+
+
+def set_num_threads(threads):
+    """Sets num_threads(): what faiss.omp_set_num_threads() is for faiss.
+
+    The FAISS classes use as many threads as faiss may use, whatever is set here.
+    """
+    swig_engine.set_num_threads(_count("threads", threads))
+
+
 class _Problem:
     """One problem's arrays, kept alive, and the engine's input that points to them."""
 
@@ -194,20 +207,20 @@ def _of_each(name, values, problems):
     if values is None:
         return [None] * problems
     if len(values) != problems:
-        raise ValueError(f"{name} has {len(values)} problems, x has {problems}")
+        raise InvalidArgument(f"{name} has {len(values)} problems, x has {problems}")
     return values
 
 
 def _metric(metric):
     key = metric.lower() if isinstance(metric, str) else metric
     if key not in _METRICS:
-        raise ValueError(f"metric={metric!r} is not one of 'l2', 'ip', 'inner_product'")
+        raise InvalidArgument(f"metric={metric!r} is not one of 'l2', 'ip', 'inner_product'")
     return _METRICS[key]
 
 
 def _count(name, value):
     if not isinstance(value, numbers.Integral):
-        raise ValueError(f"{name}={value!r} is not an integer")
+        raise InvalidArgument(f"{name}={value!r} is not an integer")
     return int(value)
 
 
@@ -225,7 +238,7 @@ def make_options(metric, options):
             settings.device = str(value)
         elif name == "precision":
             if value not in _PRECISIONS:
-                raise ValueError(f"precision={value!r} is not one of 'exact', 'fast'")
+                raise InvalidArgument(f"precision={value!r} is not one of 'exact', 'fast'")
             settings.precision = _PRECISIONS[value]
         elif name == "early_stop_threshold":
             if value is None:

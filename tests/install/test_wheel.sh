@@ -23,8 +23,8 @@ if [ -n "$faiss" ]; then
 faiss.Kmeans(8, 10).train(x); faiss_flash.kmeans(x, 10)'
     python -c "import faiss, faiss_flash; $train"
     python -c "import faiss_flash, faiss; $train"
-    if [ -e "$tests/test_classes.py" ]; then
-        suites+=("$tests/test_classes.py")
-    fi
+    for suite in classes faults undo filling interrupts; do
+        suites+=("$tests/test_$suite.py")
+    done
 fi
 python -m pytest -q -p no:cacheprovider "${suites[@]}"

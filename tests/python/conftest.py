@@ -1,5 +1,6 @@
 """Data that the tests share, and a runner for code in a process of its own."""
 
+import contextlib
 import importlib
 import os
 import signal
@@ -30,20 +31,29 @@ def descriptors(n, d, seed, offset=0):
     return (np.minimum(255, np.floor(rng.gamma(0.6, 40, size=(n, d)))) + offset).astype("float32")
 
 
-def run_python(code, interrupt_after=None, **environment):
-    """Run code in a fresh interpreter; returns its CompletedProcess-like (returncode, out, err)."""
+def run_python(code, interrupt_after=None, timeout=120, **environment):
+    """Run code in a fresh interpreter; returns (returncode, out, err). One that hangs is killed.
+
+    interrupt_after: seconds from the line "started" that it prints to the Ctrl-C that it gets.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    if interrupt_after is not None:
-        assert process.stdout.readline().strip() == "started"
-        time.sleep(interrupt_after)
-        process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    try:
+        if interrupt_after is not None:
+            assert process.stdout.readline().strip() == "started", process.stderr.read()
+            time.sleep(interrupt_after)
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=timeout)
+    finally:  # with what it has forked
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     return process.returncode, out, err
 
 

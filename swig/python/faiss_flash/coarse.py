@@ -1,40 +1,15 @@
 """Coarse quantizers of inverted files: their k-means and their assignments on the engine."""
 
-from contextlib import contextmanager
-
 import faiss
 import numpy as np
 
+from .calls import assign, kmeans
 from .codebooks import trained
-from .engine import assign, kmeans
-from .options import engine_metric, engine_options, engine_takes
+from .errors import InvalidArgument
+from .options import engine_options, engine_takes
+from .parts import engine_metric, quantizer_of, vectors_of
 
 _ALONE = {"": 0, "\x00": 0, "\x01": 1, "\x02": 2}  # a C char
-
-
-def quantizer_of(ivf):
-    return faiss.downcast_index(ivf.quantizer)
-
-
-def vectors_of(flat):
-    """(ntotal, d) of a flat index."""
-    return flat.reconstruct_n(0, flat.ntotal) if flat.ntotal else np.empty((0, flat.d), "float32")
-
-
-@contextmanager
-def restored_on_error(index):
-    """A flat index keeps its vectors where the body raises."""
-    if engine_metric(index) is None:
-        yield
-        return
-    vectors, was_trained = vectors_of(index), index.is_trained
-    try:
-        yield
-    except BaseException:
-        index.reset()
-        index.add(vectors)
-        index.is_trained = was_trained
-        raise
 
 
 def train_quantizer(ivf, x, device):
@@ -42,13 +17,13 @@ def train_quantizer(ivf, x, device):
     quantizer = quantizer_of(ivf)
     if quantizer.is_trained and quantizer.ntotal == ivf.nlist:
         return
-    alone = _ALONE[ivf.quantizer_trains_alone]
+    alone = _ALONE.get(ivf.quantizer_trains_alone)
     if alone == 1:
         if isinstance(quantizer, faiss.MultiIndexQuantizer) and not quantizer.is_trained:
             with trained(quantizer.pq, x, device):
                 quantizer.train(x)
         return
-    if ivf.clustering_index is not None or not engine_takes(ivf.cp):
+    if alone is None or ivf.clustering_index is not None or not engine_takes(ivf.cp):
         return
     metric = engine_metric(quantizer) if alone == 0 else "l2"
     if metric is None:
@@ -57,7 +32,7 @@ def train_quantizer(ivf, x, device):
         ivf.metric_type == faiss.METRIC_L2
         or (ivf.metric_type == faiss.METRIC_INNER_PRODUCT and ivf.cp.spherical)
     ):
-        raise ValueError(
+        raise InvalidArgument(
             "quantizer_trains_alone=2 needs metric_type L2, or inner product with cp.spherical"
         )
     options = engine_options(ivf.cp)

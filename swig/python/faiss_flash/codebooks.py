@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import faiss
 import numpy as np
 
-from .engine import batch_kmeans, kmeans
+from .calls import batch_kmeans, kmeans
 from .options import engine_options, engine_takes
 
 _DEFAULT = faiss.ProductQuantizer.Train_default
@@ -50,19 +50,15 @@ def train_codebooks(pq, x, device):
 def trained(pq, x, device):
     """Within it, faiss's own training of x keeps the codebooks that the engine has found for x.
 
-    Afterwards the parameters are what they were; after an error the codebooks as well.
+    Afterwards the parameters are what they were.
     """
     if not engine_trains(pq):
         yield
         return
     train_type, niter = pq.train_type, pq.cp.niter
-    before = codebooks_of(pq)
     set_codebooks(pq, train_codebooks(pq, x, device))
-    pq.train_type, pq.cp.niter = _HOT_START, 0
     try:
+        pq.train_type, pq.cp.niter = _HOT_START, 0
         yield
-    except BaseException:
-        set_codebooks(pq, before)
-        raise
     finally:
         pq.train_type, pq.cp.niter = train_type, niter

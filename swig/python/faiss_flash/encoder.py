@@ -7,9 +7,10 @@ import numpy as np
 
 from . import swig_engine
 from .arrays import view_of
-from .coarse import quantizer_of, vectors_of
+from .calls import run_encode, run_residual_table
 from .codebooks import codebooks_of
-from .options import FAISS_VERSION, engine_metric
+from .options import FAISS_VERSION
+from .parts import engine_metric, quantizer_of, vectors_of
 
 
 def _encoder(codebooks, centroids=None):
@@ -26,13 +27,13 @@ def reconstructed(pq, x, device):
     """x (n, d) after encoding with the codebooks of pq, and decoding."""
     books = codebooks_of(pq)
     codes = np.empty((len(x), pq.M), dtype="uint8")
-    swig_engine.run_encode(_encoder(books), view_of(x), 0, codes.ctypes.data, pq.M, device)
+    run_encode(_encoder(books), view_of(x), 0, codes.ctypes.data, pq.M, device)
     parts = [book[codes[:, m]] for m, book in enumerate(books)]
     return np.concatenate(parts, axis=1)
 
 
 def encodes(ivf):
-    """True where add_codes() does what ivf.add_core() does."""
+    """True where add_sa_codes() of codes_of() does what add_core() does."""
     return (
         isinstance(ivf, faiss.IndexIVFPQ)
         and not isinstance(ivf, faiss.IndexIVFPQR)
@@ -42,14 +43,14 @@ def encodes(ivf):
     )
 
 
-def add_codes(ivf, x, ids, lists, device):
-    """Encodes rows x (n, d) of these lists (n,) and adds them, with ids or those that follow."""
+def codes_of(ivf, x, lists, device):
+    """What ivf.sa_encode(x) makes of rows x (n, d) that are of these lists (n,)."""
     books = codebooks_of(ivf.pq)
     centroids = vectors_of(quantizer_of(ivf)) if ivf.by_residual else None
     prefix = ivf.coarse_code_size()
     codes = np.empty((len(x), prefix + ivf.code_size), dtype="uint8")
     codes[:, :prefix] = lists.astype("<i8").view("uint8").reshape(-1, 8)[:, :prefix]
-    swig_engine.run_encode(
+    run_encode(
         _encoder(books, centroids),
         view_of(x),
         lists.ctypes.data,
@@ -57,7 +58,7 @@ def add_codes(ivf, x, ids, lists, device):
         codes.shape[1],
         device,
     )
-    ivf.add_sa_codes(codes, ids)
+    return codes
 
 
 @contextmanager
@@ -66,17 +67,12 @@ def table_made_after(ivf):
     if not _gets_table(ivf):
         yield
         return
-    chosen_by_faiss, none = 0, -1
-    ivf.use_precomputed_table = none
-    try:
-        yield
-    except BaseException:
-        ivf.use_precomputed_table = chosen_by_faiss
-        raise
+    ivf.use_precomputed_table = -1  # none
+    yield
     books, centroids = codebooks_of(ivf.pq), vectors_of(quantizer_of(ivf))
     table = ivf.precomputed_table
     table.resize(len(centroids) * ivf.pq.M * ivf.pq.ksub)
-    swig_engine.run_residual_table(_encoder(books, centroids), int(table.data()))
+    run_residual_table(_encoder(books, centroids), int(table.data()))
     ivf.use_precomputed_table = 1
 
 

@@ -1,51 +1,83 @@
-"""faiss's flat indexes with exact k = 1 search and k-means on the engine, from Python."""
+"""faiss's flat indexes with exact k = 1 search and k-means on the engine."""
 
 import faiss
-import numpy as np
 
+from .arrays import as_floats
+from .calls import as_finite_floats, assign, check_finite
 from .clustering import Clustering
-from .engine import assign
-from .options import as_floats, engine_metric
+from .errors import InvalidArgument, InvalidShape
+from .few_rows import engine_searches
+from .parts import engine_metric, vectors_of
+from .signatures import asks_for_more
 
 
-class _EngineFlat:
-    """What IndexFlatL2 and IndexFlatIP have in common."""
+def nearest(flat, x, device):
+    """(D, I), (n,) each, of x (n, d); None where faiss's own search must or had better answer."""
+    flat = faiss.downcast_index(flat)
+    metric = engine_metric(flat)
+    if metric is None or not flat.ntotal or not engine_searches(len(x)):
+        return None
+    try:
+        check_finite(x, "x")
+    except InvalidArgument:  # faiss finds nothing near such a row, and answers -1
+        return None
+    return assign(x, vectors_of(flat), metric, device)
+
+
+class EngineFlat:
+    """What the flat indexes have in common, those in Python and the compiled ones."""
+
+    def train(self, x, *args, **options):
+        """With nlist > 0: clusters x (n, d) and holds the nlist centroids afterwards."""
+        faisss = faiss.IndexFlat.train.__get__(self)
+        if not asks_for_more(faisss, (x, *args), options, 1):
+            x = as_finite_floats(x, self.d)
+        super().train(x, *args, **options)
+
+    def search(self, x, k, **options):
+        """(D, I), (n, k) each; k = 1 of many rows is exact, if nothing else is asked for."""
+        if asks_for_more(super().search, (x, k), options, 2):
+            return super().search(x, k, **options)
+        x = as_floats(x, self.d)
+        found = nearest(self, x, self.device) if k == 1 else None
+        if found is None:
+            return super().search(x, k, **options)
+        return found[0][:, None], found[1][:, None]
+
+    def assign(self, x, k=1, labels=None):
+        """(n, k) ids of the nearest vectors, in `labels` if given."""
+        found = self.search(x, k)[1]
+        if labels is None:
+            return found
+        if labels.shape != found.shape:
+            raise InvalidShape(f"labels has shape {labels.shape}, expected {found.shape}")
+        labels[...] = found
+        return labels
+
+
+class _Trained:
+    """nlist, cp and train() of the flat indexes in Python."""
 
     device = "auto"  #: where the engine runs: "cpu", "cuda", "cuda:1"
     nlist = 0  #: centroids that train() makes; 0: it does nothing
     cp = None  #: faiss.ClusteringParameters of train()
 
-    def __init__(self, d, nlist=0):
+    def __init__(self, d=0, nlist=0):
         super().__init__(d)
         self.nlist = nlist
         self.cp = faiss.ClusteringParameters()
         self.cp.spherical = self.metric_type == faiss.METRIC_INNER_PRODUCT
 
-    def train(self, x):
-        """With nlist > 0: clusters x (n, d) and holds the nlist centroids afterwards."""
+    def train(self, x, *args, **options):
         if self.nlist > 0:
             clustering = Clustering(self.d, self.nlist, self.cp)
             clustering.device = self.device
             clustering.train(x, self)
 
-    def search(self, x, k, **options):
-        """(D, I), (n, k) each; k = 1 without options is exact."""
-        few = 32  # the engine reads and packs all vectors once a call
-        if k != 1 or options or self.ntotal == 0 or len(x) < few or not np.isfinite(x).all():
-            return super().search(x, k, **options)
-        x = as_floats(x, self.d)
-        vectors = self.reconstruct_n(0, self.ntotal)
-        distances, ids = assign(x, vectors, engine_metric(self), self.device)
-        return distances[:, None], ids[:, None]
 
-    def assign(self, x, k=1):
-        """(n, k) ids of the nearest vectors."""
-        return self.search(x, k)[1]
-
-
-class IndexFlatL2(_EngineFlat, faiss.IndexFlatL2):
+class IndexFlatL2(EngineFlat, _Trained, faiss.IndexFlatL2):
     """faiss.IndexFlatL2 on the engine."""
 
 
-class IndexFlatIP(_EngineFlat, faiss.IndexFlatIP):
+class IndexFlatIP(EngineFlat, _Trained, faiss.IndexFlatIP):
     """faiss.IndexFlatIP on the engine; the centroids that train() makes are normalised."""

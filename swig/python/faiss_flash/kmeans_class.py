@@ -3,7 +3,11 @@
 import faiss
 import numpy as np
 
-from .engine import assign
+from .arrays import as_floats
+from .calls import as_finite_floats
+from .flat import nearest
+
+_FIELDS = ("obj", "time", "time_search", "imbalance_factor", "nsplit")
 
 
 def make_kmeans(clustering_class):
@@ -24,41 +28,41 @@ def make_kmeans(clustering_class):
             """Cluster x (n, d), cast to float32; returns the last objective."""
             if self.gpu or type(self.cp) is not faiss.ClusteringParameters:
                 return super().train(x, weights, init_centroids)
-            x = np.ascontiguousarray(x, dtype="float32")
-            n, d = x.shape
-            assert d == self.d, f"x has {d} columns, expected d={self.d}"
-            clustering = clustering_class(d, self.k, self.cp)
+            clustering = clustering_class(self.d, self.k, self.cp)
             clustering.device = self.device
             if init_centroids is not None:
-                assert init_centroids.shape[1] == d, f"init_centroids has not d={d} columns"
-                initial = np.ascontiguousarray(init_centroids, dtype="float32")
+                initial = as_finite_floats(init_centroids, self.d, "init_centroids")
                 faiss.copy_array_to_vector(initial.ravel(), clustering.centroids)
-            index = faiss.IndexFlatIP(d) if self.cp.spherical else faiss.IndexFlatL2(d)
-            if weights is not None:
-                weights = np.ascontiguousarray(weights, dtype="float32")
-                assert weights.shape == (n,), f"weights has shape {weights.shape}, expected ({n},)"
+            index = self._index_to_fill()
             clustering.train(x, index, weights)
             self._keep_results(clustering, index)
             return self.obj[-1] if self.obj.size > 0 else 0.0
 
+        def _index_to_fill(self):
+            if hasattr(faiss.Kmeans, "set_index"):  # made by the constructor, or the caller's own
+                return self.index
+            return faiss.IndexFlatIP(self.d) if self.cp.spherical else faiss.IndexFlatL2(self.d)
+
         def _keep_results(self, clustering, index):
-            self.index = index
             centroids = faiss.vector_float_to_array(clustering.centroids)
-            self.centroids = centroids.reshape(self.k, self.d)
             stats = clustering.iteration_stats
-            fields = ("obj", "time", "time_search", "imbalance_factor", "nsplit")
-            self.iteration_stats = [
-                {name: getattr(stats.at(i), name) for name in fields} for i in range(stats.size())
+            stats = [
+                {name: getattr(stats.at(i), name) for name in _FIELDS} for i in range(stats.size())
             ]
-            self.obj = np.array([one["obj"] for one in self.iteration_stats])
+            self.__dict__.update(
+                index=index,
+                centroids=centroids.reshape(self.k, self.d),
+                iteration_stats=stats,
+                obj=np.array([one["obj"] for one in stats]),
+            )
 
         def assign(self, x):
             """(D, I): the squared distance to, or product with, and the id of the best centroid."""
-            x = np.ascontiguousarray(x, dtype="float32")
+            x = as_floats(x, self.d)
             assert self.centroids is not None, "should train before assigning"
             self.index.reset()
             self.index.add(self.centroids)
-            metric = "ip" if self.cp.spherical else "l2"
-            return assign(x, self.centroids, metric, self.device)
+            found = nearest(self.index, x, self.device)
+            return super().assign(x) if found is None else found
 
     return Kmeans

@@ -43,40 +43,42 @@ def _check_layout():
 
 _check_layout()
 
-from .build import accelerate, add, engine_class, index_factory  # noqa: E402, F401
+from .clustering import CheckedClustering  # noqa: E402
+from .filling import add  # noqa: E402, F401
+from .flat import EngineFlat  # noqa: E402
+from .index_classes import EngineIndex, accelerate, engine_class, index_factory  # noqa: E402, F401
 from .kmeans_class import make_kmeans  # noqa: E402
-
-Clustering = swig_native.Clustering
-IndexFlatIP = swig_native.IndexFlatIP
-IndexFlatL2 = swig_native.IndexFlatL2
-IndexIVFFlat = swig_native.IndexIVFFlat
+from .training import train  # noqa: E402, F401
 
 # numpy arguments, as faiss gives them to its own classes.
-faiss.class_wrappers.handle_Clustering(Clustering)
-for _index_class in (IndexFlatIP, IndexFlatL2, IndexIVFFlat):
-    faiss.class_wrappers.handle_Index(_index_class)
+faiss.class_wrappers.handle_Clustering(swig_native.Clustering)
+for _compiled in (swig_native.IndexFlatIP, swig_native.IndexFlatL2, swig_native.IndexIVFFlat):
+    faiss.class_wrappers.handle_Index(_compiled)
 # The index points to its quantizer: keep that alive.
-faiss.add_ref_in_constructor(IndexIVFFlat, 0)
+faiss.add_ref_in_constructor(swig_native.IndexIVFFlat, 0)
+
+
+class Clustering(CheckedClustering, swig_native.Clustering):
+    """faiss.Clustering on the engine, also where C++ calls it."""
+
+
+class IndexFlatL2(EngineFlat, swig_native.IndexFlatL2):
+    """faiss.IndexFlatL2 on the engine, also where C++ calls it."""
+
+
+class IndexFlatIP(EngineFlat, swig_native.IndexFlatIP):
+    """faiss.IndexFlatIP on the engine, also where C++ calls it."""
+
+
+class IndexIVFFlat(EngineIndex, swig_native.IndexIVFFlat):
+    """faiss.IndexIVFFlat on the engine, also where C++ calls it."""
+
+    device = swig_native.IndexIVFFlat.device  # the field of C++
+
 
 # Those that the compiled module does not have.
 IndexIVFPQ = engine_class(faiss.IndexIVFPQ)
 IndexIVFPQFastScan = engine_class(faiss.IndexIVFPQFastScan)
 IndexIVFScalarQuantizer = engine_class(faiss.IndexIVFScalarQuantizer)
 IndexPQ = engine_class(faiss.IndexPQ)
-
-
-def train(index, x, device="auto"):
-    """index.train(x), with the k-means of its coarse quantizer on the engine.
-
-    The IVF is found through IndexPreTransform, IndexIDMap and IndexRefine; an index without one is
-    trained by faiss. x is (n, d), cast to float32.
-    """
-    if not isinstance(index, faiss.Index):
-        raise TypeError(f"index is a {type(index).__name__}, expected a faiss.Index")
-    x = np.ascontiguousarray(x, dtype="float32")
-    if x.ndim != 2 or x.shape[1] != index.d:
-        raise ValueError(f"x has shape {x.shape}, expected (n, {index.d})")
-    swig_native.train_index(index, len(x), faiss.swig_ptr(x), device)
-
-
 Kmeans = make_kmeans(Clustering)

@@ -5,7 +5,9 @@ import numpy as np
 
 from . import swig_engine
 from .arrays import view_of
+from .calls import run_opq
 from .engine import make_options
+from .errors import InvalidArgument
 from .options import engine_options, engine_takes
 
 _PQ_POINTS_PER_CENTROID = 1000  # as faiss trains the codebooks of an OPQMatrix
@@ -38,7 +40,7 @@ def train_opq(matrix, x, device):
         max_points_per_centroid=_PQ_POINTS_PER_CENTROID, device=device, verbose=matrix.verbose
     )
     settings, _ = make_options("l2", options)
-    result = swig_engine.run_opq(problem, settings)
+    result = run_opq(problem, settings)
     rotation = np.empty(matrix.d_out * matrix.d_in, dtype="float32")
     result.copy_rotation(rotation.ctypes.data)
     faiss.copy_array_to_vector(rotation, matrix.A)
@@ -55,5 +57,5 @@ def _first_rotation(matrix, d):
         faiss.matrix_qr(d, d, faiss.swig_ptr(numbers))
         given = numbers[: d * matrix.d_out]
     if given.size != d * matrix.d_out:
-        raise ValueError(f"OPQMatrix.A has {given.size} values, expected {matrix.d_out} x {d}")
+        raise InvalidArgument(f"OPQMatrix.A has {given.size} values, expected {matrix.d_out} x {d}")
     return np.ascontiguousarray(given)

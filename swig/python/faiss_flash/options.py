@@ -35,19 +35,3 @@ def engine_options(cp):
     elif FAISS_VERSION < (1, 14):
         options["early_stop_threshold"] = None
     return options
-
-
-def engine_metric(index):
-    """The engine's name of a flat index's metric; None where its own search must be used."""
-    metrics = {faiss.METRIC_L2: "l2", faiss.METRIC_INNER_PRODUCT: "ip"}
-    return metrics.get(index.metric_type) if isinstance(index, faiss.IndexFlat) else None
-
-
-def as_floats(x, d, name="x"):
-    """x as a contiguous (n, d) float32 array."""
-    import numpy as np
-
-    x = np.ascontiguousarray(x, dtype="float32")
-    if x.ndim != 2 or x.shape[1] != d:
-        raise ValueError(f"{name} has shape {x.shape}, expected (n, {d})")
-    return x

@@ -2,10 +2,12 @@
 
 import faiss
 
-from .build import accelerate, add, engine_class, index_factory, train  # noqa: F401
 from .clustering import Clustering
+from .filling import add  # noqa: F401
 from .flat import IndexFlatIP, IndexFlatL2  # noqa: F401
+from .index_classes import accelerate, engine_class, index_factory  # noqa: F401
 from .kmeans_class import make_kmeans
+from .training import train  # noqa: F401
 
 Kmeans = make_kmeans(Clustering)
 IndexIVFFlat = engine_class(faiss.IndexIVFFlat)

@@ -19,7 +19,12 @@ ALLOWED = {
     "faiss_flash/core": [*ENGINE, "faiss_flash/core/", "omp.h"],
     "faiss_flash/cpu": [*ENGINE, "faiss_flash/core/", "faiss_flash/cpu/", "omp.h", "immintrin.h"],
     "faiss_flash/cuda/ptx": ["faiss_flash/cuda/ptx/", "cuda"],
-    "faiss_flash/cuda/runtime": [*ENGINE, "faiss_flash/cuda/runtime/", "cuda"],
+    "faiss_flash/cuda/runtime": [
+        *ENGINE,
+        "faiss_flash/core/interrupt.h",
+        "faiss_flash/cuda/runtime/",
+        "cuda",
+    ],
     "faiss_flash/cuda": [*ENGINE, "faiss_flash/core/", "faiss_flash/cuda/", "cuda"],
     "faiss_flash/plugin": [*PUBLIC, "faiss_flash/plugin/", "faiss/"],
     "swig": [*PUBLIC, "faiss/", "swig/"],

@@ -259,12 +259,14 @@ void fail_all(const std::string& device, Allocated kind) {
     for (const Operation& operation : operations(data, device)) {
         SCOPED_TRACE(operation.name);
         operation.run();
-        const int64_t before = resident_bytes();
+        [[maybe_unused]] const int64_t before = resident_bytes();
         for (const bool all_later : {false, true}) {
             fail_each(operation, kind, all_later);
         }
+#ifndef __SANITIZE_ADDRESS__ // which keeps what is freed, and looks for leaks itself
         // Each of some hundred failures would lose at least the points.
         EXPECT_LT(resident_bytes() - before, int64_t{24} << 20);
+#endif
     }
 }
 

@@ -27,7 +27,8 @@ struct IndexIVFFlat : faiss::IndexIVFFlat {
     /// faiss_flash::Clustering. A training that fails leaves the quantizer as it was.
     void train(int64_t n, const float* x) override;
 
-    /// Vectors with a NaN or an Inf are rejected; faiss::IndexIVFFlat drops them silently.
+    /// Vectors with a NaN or an Inf are rejected, as x[row][column], and nothing is added;
+    /// faiss::IndexIVFFlat drops them silently. Few vectors are assigned by FAISS, see add().
     void add_with_ids(int64_t n, const float* x, const int64_t* xids) override;
 
     /// Accepts a plain faiss::IndexIVFFlat too.

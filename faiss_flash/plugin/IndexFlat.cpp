@@ -1,7 +1,6 @@
 #include <faiss_flash/IndexFlat.h>
 
 #include <faiss_flash/Clustering.h>
-#include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/flat_index.h>
 
 namespace faiss_flash {
@@ -18,26 +17,6 @@ void train_centroids(Index& index, int64_t n, const float* x) {
     }
 }
 
-/// True where the engine answered.
-template <class Index>
-bool search_one(
-        const Index& index,
-        int64_t n,
-        const float* x,
-        int64_t k,
-        float* distances,
-        int64_t* labels,
-        const faiss::SearchParameters* params) {
-    if (k != 1 || params) {
-        return false;
-    }
-    try {
-        return assign_by_engine(index, n, x, distances, labels, index.device);
-    } catch (const InvalidArgument&) {
-        return false; // a NaN or an Inf: FAISS's search answers -1 for that query
-    }
-}
-
 } // namespace
 
 IndexFlatL2::IndexFlatL2(int64_t d_in, size_t nlist_in)
@@ -47,6 +26,14 @@ void IndexFlatL2::train(int64_t n, const float* x) {
     train_centroids(*this, n, x);
 }
 
+void IndexFlatL2::assign(int64_t n, const float* x, int64_t* labels, int64_t k) const {
+    if (k == 1) {
+        assign_rows(*this, n, x, labels, device);
+    } else {
+        faiss::IndexFlatL2::assign(n, x, labels, k);
+    }
+}
+
 void IndexFlatL2::search(
         int64_t n,
         const float* x,
@@ -54,7 +41,9 @@ void IndexFlatL2::search(
         float* distances,
         int64_t* labels,
         const faiss::SearchParameters* params) const {
-    if (!search_one(*this, n, x, k, distances, labels, params)) {
+    if (k == 1 && !params) {
+        search_nearest(*this, n, x, distances, labels, device);
+    } else {
         faiss::IndexFlatL2::search(n, x, k, distances, labels, params);
     }
 }
@@ -72,6 +61,14 @@ void IndexFlatIP::train(int64_t n, const float* x) {
     train_centroids(*this, n, x);
 }
 
+void IndexFlatIP::assign(int64_t n, const float* x, int64_t* labels, int64_t k) const {
+    if (k == 1) {
+        assign_rows(*this, n, x, labels, device);
+    } else {
+        faiss::IndexFlatIP::assign(n, x, labels, k);
+    }
+}
+
 void IndexFlatIP::search(
         int64_t n,
         const float* x,
@@ -79,7 +76,9 @@ void IndexFlatIP::search(
         float* distances,
         int64_t* labels,
         const faiss::SearchParameters* params) const {
-    if (!search_one(*this, n, x, k, distances, labels, params)) {
+    if (k == 1 && !params) {
+        search_nearest(*this, n, x, distances, labels, device);
+    } else {
         faiss::IndexFlatIP::search(n, x, k, distances, labels, params);
     }
 }

@@ -1,5 +1,6 @@
 #include <faiss_flash/IndexIVFFlat.h>
 
+#include <faiss_flash/plugin/caller_rows.h>
 #include <faiss_flash/plugin/coarse_quantizer.h>
 #include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/flat_index.h>
@@ -36,11 +37,11 @@ void IndexIVFFlat::train(int64_t n, const float* x) {
 
 void IndexIVFFlat::add_with_ids(int64_t n, const float* x, const int64_t* xids) {
     require(is_trained, "add: the index is not trained (is_trained=0)");
-    require(x != nullptr || n == 0, "x is null with n=" + std::to_string(n));
+    require_finite(n, x, d);
     std::vector<int64_t> lists(static_cast<size_t>(n));
-    const bool assigned = with_faiss_errors(
-            [&] { return assign_by_engine(*quantizer, n, x, nullptr, lists.data(), device); });
-    if (!assigned) {
+    if (const faiss::IndexFlat* flat = as_flat(*quantizer)) {
+        assign_rows(*flat, n, x, lists.data(), device);
+    } else {
         quantizer->assign(n, x, lists.data());
     }
     add_core(n, x, xids, lists.data());

@@ -1,7 +1,7 @@
 #include <faiss_flash/plugin/options.h>
 
-#include <faiss/impl/AuxIndexStructures.h>
 #include <faiss_flash/plugin/faiss_version.h>
+#include <faiss_flash/plugin/interrupt.h>
 
 #include <cstdint>
 
@@ -42,7 +42,7 @@ KMeansOptions engine_options(
 #else
     options.early_stop_threshold.reset();
 #endif
-    options.poll = [] { faiss::InterruptCallback::check(); };
+    options.poll = interrupt_poll();
     return options;
 }
 

@@ -26,7 +26,7 @@ ALLOWED = {
         "cuda",
     ],
     "faiss_flash/cuda": [*ENGINE, "faiss_flash/core/", "faiss_flash/cuda/", "cuda"],
-    "faiss_flash/plugin": [*PUBLIC, "faiss_flash/plugin/", "faiss/"],
+    "faiss_flash/plugin": [*PUBLIC, "faiss_flash/plugin/", "faiss/", "omp.h"],
     "swig": [*PUBLIC, "faiss/", "swig/"],
     "bench": [*PUBLIC, "faiss_flash/cuda/", "faiss/", "benchmark/", "CLI/"],
     "tests/install": [*PUBLIC, "faiss/"],

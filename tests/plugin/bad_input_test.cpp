@@ -205,7 +205,7 @@ TEST_F(FailingIvf, AddRejectsNaNAndAddsNothing) {
         index.add(500, x.data());
         ADD_FAILURE() << "accepted";
     } catch (const faiss::FaissException& error) {
-        EXPECT_NE(std::string(error.what()).find("points[77][1]"), std::string::npos);
+        EXPECT_NE(std::string(error.what()).find("x[77][1]"), std::string::npos);
     }
     EXPECT_EQ(index.ntotal, 0);
     EXPECT_THROW(index.add(5, nullptr), faiss::FaissException);

@@ -218,7 +218,8 @@ TEST(FlatQuantizer, OtherSearchesAreStocks) {
     }
 }
 
-TEST(FlatQuantizer, NaNQueriesAreAnsweredAsByStock) {
+/// FAISS's own answer to a NaN depends on its version and on how many queries there are.
+TEST(FlatQuantizer, NaNQueriesAreAnsweredByMinusOne) {
     const int d = 8;
     Floats x = test::normal(100, d, 1);
     IndexFlatL2 ours(d);
@@ -231,6 +232,7 @@ TEST(FlatQuantizer, NaNQueriesAreAnsweredAsByStock) {
     stock.add(50, ours.get_xb());
     std::vector<int64_t> expected(100);
     stock.search(100, x.data(), 1, distances.data(), expected.data());
+    expected[60] = -1;
     EXPECT_EQ(ids, expected);
 }
 

@@ -8,7 +8,8 @@
 
 namespace faiss_flash {
 
-/// faiss::index_factory() with accelerate() (train.h) of what it makes.
+/// faiss::index_factory() with accelerate() (train.h) of what it makes. Parameters that are set
+/// afterwards, nlist and cp too, count; clones and files of it are FAISS's own, and train.
 /// Throws faiss::FaissException for a description that FAISS does not know.
 std::unique_ptr<faiss::Index> index_factory(
         int d,

@@ -31,10 +31,12 @@ void add(
         const int64_t* xids = nullptr,
         const std::string& device = "auto");
 
-/// Makes the index's own train() and add() use the engine for coarse quantizers: a flat one is
-/// replaced by a faiss_flash::IndexFlatL2 or IndexFlatIP with the same vectors, which the IVF owns
-/// (one that it did not own is left to its owner, unused). Product quantizers and OPQ have no such
-/// way in: train() above trains them as well.
+/// Makes the index's own train(), add() and searches with nprobe = 1 use the engine for coarse
+/// assignments: a flat quantizer is replaced by a faiss_flash::IndexFlatL2 or IndexFlatIP with the
+/// same vectors, which the IVF owns (one that it did not own is left to its owner, unused). Its own
+/// train() is FAISS's else: with the parameters that the IVF has then, means in float32, codebooks
+/// and OPQ by FAISS, and nothing put back where it fails. train() above is faster, on a GPU several
+/// times, and does the whole k-means of all of these on the engine, for accelerated indexes too.
 void accelerate(faiss::Index& index, const std::string& device = "auto");
 
 } // namespace faiss_flash

@@ -3,13 +3,10 @@
 #include <faiss/IndexRefine.h>
 #include <faiss/MetaIndexes.h>
 #include <faiss_flash/IndexFlat.h>
-#include <faiss_flash/index_factory.h>
 #include <faiss_flash/plugin/engine_quantizer.h>
 #include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/flat_index.h>
 #include <faiss_flash/train.h>
-
-#include <faiss/index_factory.h>
 
 #include <algorithm>
 #include <cmath>
@@ -67,27 +64,6 @@ void add_finite(
     }
 }
 
-void accelerate_ivf(faiss::IndexIVF& ivf, const std::string& device) {
-    std::unique_ptr<faiss::Index> copy = engine_copy(*ivf.quantizer, device);
-    if (!copy || ivf.quantizer_trains_alone != 0 || ivf.clustering_index) {
-        return;
-    }
-    if (auto* l2 = dynamic_cast<IndexFlatL2*>(copy.get())) {
-        l2->nlist = ivf.nlist;
-        l2->cp = ivf.cp;
-    } else if (auto* ip = dynamic_cast<IndexFlatIP*>(copy.get())) {
-        ip->nlist = ivf.nlist;
-        ip->cp = ivf.cp;
-    }
-    copy->is_trained = ivf.quantizer->is_trained;
-    if (ivf.own_fields) {
-        delete ivf.quantizer;
-    }
-    ivf.quantizer = copy.release();
-    ivf.own_fields = true;
-    ivf.quantizer_trains_alone = 1;
-}
-
 } // namespace
 
 std::unique_ptr<faiss::Index> engine_copy(const faiss::Index& flat, const std::string& device) {
@@ -114,26 +90,6 @@ void add(
     require(index.is_trained, "add: the index is not trained (is_trained=0)");
     require_finite(index, n, x);
     add_finite(index, n, x, xids, device);
-}
-
-void accelerate(faiss::Index& index, const std::string& device) {
-    if (auto* transforming = dynamic_cast<faiss::IndexPreTransform*>(&index)) {
-        accelerate(*transforming->index, device);
-    } else if (auto* mapping = dynamic_cast<faiss::IndexIDMap*>(&index)) {
-        accelerate(*mapping->index, device);
-    } else if (auto* refining = dynamic_cast<faiss::IndexRefine*>(&index)) {
-        accelerate(*refining->base_index, device);
-        accelerate(*refining->refine_index, device);
-    } else if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(&index)) {
-        accelerate_ivf(*ivf, device);
-    }
-}
-
-std::unique_ptr<faiss::Index> index_factory(
-        int d, const char* description, faiss::MetricType metric, const std::string& device) {
-    std::unique_ptr<faiss::Index> index(faiss::index_factory(d, description, metric));
-    accelerate(*index, device);
-    return index;
 }
 
 } // namespace faiss_flash

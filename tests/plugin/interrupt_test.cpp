@@ -104,6 +104,12 @@ TEST_F(Interrupt, EndsTraining) {
     IndexIVFFlat index(&other, kDim, kLists);
     expect_interrupted([&] { index.train(kRows, x.data()); });
     EXPECT_EQ(other.ntotal, 0);
+    for (const bool own : {false, true}) {
+        const auto made = faiss_flash::index_factory(kDim, "IVF1024,Flat");
+        expect_interrupted(
+                [&] { own ? made->train(kRows, x.data()) : train(*made, kRows, x.data()); });
+        EXPECT_FALSE(made->is_trained);
+    }
 }
 
 /// An exception that leaves an OpenMP region ends the process: FAISS's searches call a quantizer in

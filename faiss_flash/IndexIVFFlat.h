@@ -24,7 +24,7 @@ struct IndexIVFFlat : faiss::IndexIVFFlat {
             faiss::MetricType metric = faiss::METRIC_L2);
 
     /// Trains the quantizer as quantizer_trains_alone, cp and clustering_index say, by
-    /// faiss_flash::Clustering. A training that fails leaves the quantizer as it was.
+    /// faiss_flash::Clustering. A training that fails leaves index and quantizer as they were.
     void train(int64_t n, const float* x) override;
 
     /// Vectors with a NaN or an Inf are rejected, as x[row][column], and nothing is added;

@@ -1,7 +1,8 @@
 /// Training and filling of any FAISS index with its k-means and assignments on the engine.
 ///
 /// In all of these, `device` is where the engine runs: see KMeansOptions::device. Errors are
-/// faiss::FaissException naming the argument.
+/// faiss::FaissException naming the argument; rows must be finite, and one that is not is named as
+/// x[row][column]. faiss::InterruptCallback ends what takes long.
 #pragma once
 
 #include <faiss/Index.h>
@@ -13,16 +14,18 @@ namespace faiss_flash {
 
 /// Does what index.train(n, x) does, with the k-means of coarse quantizers, product quantizers and
 /// OPQ on the engine, behind IndexPreTransform, IndexIDMap and IndexRefine too. What has no
-/// k-means, or one that cannot be redirected (plugin/README.md), is trained by FAISS itself. The
-/// result is an ordinary index. A training that fails leaves flat quantizers and codebooks as they
-/// were.
-/// @param x       [n x index.d], finite
+/// k-means, or one that cannot be redirected (plugin/README.md), is trained by FAISS itself; what
+/// the train() of the index's own class does first, leaving out duplicates for example, is done.
+/// The result is an ordinary index. A training that fails leaves all parts of the index,
+/// quantizers, transforms, codebooks, tables and flags, as they were.
+/// @param x       [n x index.d]
 void train(faiss::Index& index, int64_t n, const float* x, const std::string& device = "auto");
 
 /// Does what index.add(n, x), or add_with_ids(n, x, xids), does, with the coarse assignments of an
-/// IVF with a flat quantizer on the engine. Lists, ids and direct maps are those of FAISS with the
-/// same centroids, but for rows whose nearest centroid float32 arithmetic gets wrong.
-/// @param x     [n x index.d], finite: nothing is added otherwise
+/// IVF with a flat quantizer on the engine, where n is at least 32 and 4 d; fewer rows are assigned
+/// by FAISS, which is faster then. Lists, ids and direct maps are those of FAISS with the same
+/// centroids, but for rows whose nearest centroid float32 arithmetic gets wrong.
+/// @param x     [n x index.d]; where a row is rejected nothing is added
 /// @param xids  [n] or null
 void add(
         faiss::Index& index,

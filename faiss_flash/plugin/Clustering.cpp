@@ -2,9 +2,11 @@
 
 #include <faiss/IndexFlat.h>
 #include <faiss_flash/kmeans.h>
+#include <faiss_flash/plugin/caller_rows.h>
 #include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/flat_index.h>
 #include <faiss_flash/plugin/options.h>
+#include <faiss_flash/plugin/trained_state.h>
 
 #include <algorithm>
 #include <limits>
@@ -49,6 +51,53 @@ void check_dimension(const char* name, int64_t d, int64_t expected) {
                     " does not match the clustering's d=" + std::to_string(expected));
 }
 
+void train_by_engine(
+        Clustering& clustering,
+        int64_t nx,
+        const uint8_t* x_in,
+        const faiss::Index* codec,
+        faiss::Index& index,
+        const float* weights) {
+    const auto d = static_cast<int64_t>(clustering.d);
+    check_dimension("index", index.d, d);
+    KMeansInput input;
+    input.points.data = x_in;
+    input.points.n = nx;
+    input.points.d = d;
+    std::vector<CodecDecoder> decoder;
+    if (codec) {
+        check_dimension("codec", codec->d, d);
+        decoder.emplace_back(*codec);
+        input.points.decoder = decoder.data();
+        input.points.row_stride = static_cast<int64_t>(codec->sa_code_size());
+    }
+    if (weights) {
+        input.weights = VectorView::of(weights, nx, 1);
+    }
+    const auto given = static_cast<int64_t>(clustering.centroids.size());
+    if (given > 0) {
+        require(d > 0 && given % d == 0,
+                "size of provided input centroids (" + std::to_string(given) +
+                        ") not a multiple of dimension (d=" + std::to_string(d) + ")");
+        input.initial_centroids = VectorView::of(clustering.centroids.data(), given / d, d);
+    }
+    const auto k = static_cast<int64_t>(clustering.k);
+    const auto options =
+            engine_options(clustering, engine_metric(index.metric_type), clustering.device);
+    KMeansResult result = naming_rows(
+            input.points, codec ? "x_in" : "x", [&] { return kmeans(input, k, options); });
+
+    int64_t decided = 0;
+    for (const IterationStats& iteration : result.iterations) {
+        clustering.iteration_stats.push_back(to_faiss(iteration));
+        decided += iteration.decided;
+    }
+    index.reset();
+    index.add(k, result.centroids.data());
+    clustering.centroids.swap(result.centroids);
+    clustering.decided = decided;
+}
+
 } // namespace
 
 Clustering::Clustering(int d_in, int k_in) : faiss::Clustering(d_in, k_in) {}
@@ -66,48 +115,20 @@ void Clustering::train_encoded(
         const faiss::Index* codec,
         faiss::Index& index,
         const float* weights) {
-    if (!engine_runs(*this, index)) {
+    Undo undo;
+    undo.keep(centroids);
+    undo.keep(iteration_stats);
+    undo.keep(index.is_trained);
+    keep_vectors(undo, index);
+    if (engine_runs(*this, index)) {
+        train_by_engine(*this, nx, x_in, codec, index, weights);
+    } else {
+        if (!codec) {
+            require_finite(nx, reinterpret_cast<const float*>(x_in), static_cast<int64_t>(d));
+        }
         faiss::Clustering::train_encoded(nx, x_in, codec, index, weights);
-        return;
     }
-    const auto dim = static_cast<int64_t>(d);
-    check_dimension("index", index.d, dim);
-    KMeansInput input;
-    input.points.data = x_in;
-    input.points.n = nx;
-    input.points.d = dim;
-    std::vector<CodecDecoder> decoder;
-    if (codec) {
-        check_dimension("codec", codec->d, dim);
-        decoder.emplace_back(*codec);
-        input.points.decoder = decoder.data();
-        input.points.row_stride = static_cast<int64_t>(codec->sa_code_size());
-    }
-    if (weights) {
-        input.weights = VectorView::of(weights, nx, 1);
-    }
-    if (!centroids.empty()) {
-        require(d > 0 && centroids.size() % d == 0,
-                "size of provided input centroids (" + std::to_string(centroids.size()) +
-                        ") not a multiple of dimension (d=" + std::to_string(d) + ")");
-        input.initial_centroids =
-                VectorView::of(centroids.data(), static_cast<int64_t>(centroids.size() / d), dim);
-    }
-    const auto options = engine_options(*this, engine_metric(index.metric_type), device);
-    KMeansResult result =
-            with_faiss_errors([&] { return kmeans(input, static_cast<int64_t>(k), options); });
-
-    auto stats = iteration_stats;
-    int64_t decided_now = 0;
-    for (const IterationStats& iteration : result.iterations) {
-        stats.push_back(to_faiss(iteration));
-        decided_now += iteration.decided;
-    }
-    index.reset();
-    index.add(static_cast<int64_t>(k), result.centroids.data());
-    centroids.swap(result.centroids);
-    iteration_stats.swap(stats);
-    decided = decided_now;
+    undo.commit();
 }
 
 float kmeans_clustering(size_t d, size_t n, size_t k, const float* x, float* centroids) {

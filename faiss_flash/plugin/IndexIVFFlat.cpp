@@ -1,9 +1,11 @@
 #include <faiss_flash/IndexIVFFlat.h>
 
+#include <faiss_flash/plugin/added_rows.h>
 #include <faiss_flash/plugin/caller_rows.h>
-#include <faiss_flash/plugin/coarse_quantizer.h>
 #include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/flat_index.h>
+#include <faiss_flash/plugin/train_parts.h>
+#include <faiss_flash/plugin/trained_state.h>
 
 #include <typeinfo>
 #include <vector>
@@ -32,7 +34,13 @@ IndexIVFFlat::IndexIVFFlat(
     : faiss::IndexIVFFlat(quantizer_in, d_in, nlist_in, metric) {}
 
 void IndexIVFFlat::train(int64_t n, const float* x) {
-    train_coarse_quantizer(*this, n, x, device, [this, n, x] { faiss::IndexIVFFlat::train(n, x); });
+    require(x != nullptr, "x is null with n=" + std::to_string(n));
+    require_finite(n, x, d);
+    Undo undo;
+    keep_trained_state(undo, *this);
+    with_faiss_errors(
+            [&] { train_ivf(*this, n, x, device, [&] { faiss::IndexIVFFlat::train(n, x); }); });
+    undo.commit();
 }
 
 void IndexIVFFlat::add_with_ids(int64_t n, const float* x, const int64_t* xids) {
@@ -44,7 +52,11 @@ void IndexIVFFlat::add_with_ids(int64_t n, const float* x, const int64_t* xids) 
     } else {
         quantizer->assign(n, x, lists.data());
     }
+    Undo undo;
+    keep_counts(undo, *this);
+    keep_lists(undo, *this, n, lists.data());
     add_core(n, x, xids, lists.data());
+    undo.commit();
 }
 
 void IndexIVFFlat::check_compatible_for_merge(const faiss::Index& otherIndex) const {

@@ -1,59 +1,15 @@
 #include <faiss_flash/plugin/coarse_quantizer.h>
 
 #include <faiss/IndexFlat.h>
-#include <faiss/IndexPQ.h>
 #include <faiss_flash/Clustering.h>
 #include <faiss_flash/plugin/errors.h>
-#include <faiss_flash/plugin/flat_index.h>
-#include <faiss_flash/train.h>
+#include <faiss_flash/plugin/train_parts.h>
 
 #include <cstdio>
-#include <vector>
 
 namespace faiss_flash {
 
 namespace {
-
-/// Puts a flat quantizer back unless the training succeeds.
-class QuantizerRollback {
-   public:
-    explicit QuantizerRollback(faiss::Index& quantizer)
-        : quantizer_(quantizer),
-          flat_(as_flat(quantizer) != nullptr),
-          was_trained_(quantizer.is_trained) {
-        if (flat_) {
-            vectors_.resize(static_cast<size_t>(quantizer.ntotal * quantizer.d));
-            if (quantizer.ntotal > 0) {
-                quantizer.reconstruct_n(0, quantizer.ntotal, vectors_.data());
-            }
-        }
-    }
-    ~QuantizerRollback() {
-        if (done_ || !flat_) {
-            return;
-        }
-        try {
-            quantizer_.reset();
-            if (!vectors_.empty()) {
-                const auto count = static_cast<int64_t>(vectors_.size()) / quantizer_.d;
-                quantizer_.add(count, vectors_.data());
-            }
-        } catch (...) { // out of memory while unwinding: there is nothing left to put back
-        }
-        quantizer_.is_trained = was_trained_;
-    }
-    QuantizerRollback(const QuantizerRollback&) = delete;
-    QuantizerRollback& operator=(const QuantizerRollback&) = delete;
-
-    void commit() { done_ = true; }
-
-   private:
-    faiss::Index& quantizer_;
-    const bool flat_;
-    const bool was_trained_;
-    std::vector<float> vectors_;
-    bool done_ = false;
-};
 
 /// Mode 0: the quantizer itself is the clustering's index.
 void train_by_itself(faiss::IndexIVF& ivf, int64_t n, const float* x, const std::string& device) {
@@ -76,6 +32,9 @@ void train_then_add(faiss::IndexIVF& ivf, int64_t n, const float* x, const std::
                     (ivf.metric_type == faiss::METRIC_INNER_PRODUCT && ivf.cp.spherical),
             "quantizer_trains_alone=2 needs metric_type L2, or inner product with cp.spherical");
     faiss::Index& quantizer = *ivf.quantizer;
+    require(quantizer.ntotal == 0,
+            "quantizer.ntotal=" + std::to_string(quantizer.ntotal) + " is neither 0 nor nlist=" +
+                    std::to_string(ivf.nlist) + ": with quantizer_trains_alone=2 it is added to");
     Clustering clustering(quantizer.d, static_cast<int>(ivf.nlist), ivf.cp);
     clustering.device = device;
     faiss::IndexFlatL2 flat(quantizer.d);
@@ -90,35 +49,27 @@ void train_then_add(faiss::IndexIVF& ivf, int64_t n, const float* x, const std::
 } // namespace
 
 void train_coarse_quantizer(
-        faiss::IndexIVF& ivf,
-        int64_t n,
-        const float* x,
-        const std::string& device,
-        const std::function<void()>& finish) {
-    require(ivf.quantizer != nullptr, "quantizer is null");
-    require(x != nullptr, "x is null with n=" + std::to_string(n));
-    QuantizerRollback rollback(*ivf.quantizer);
-    const bool full =
-            ivf.quantizer->is_trained && ivf.quantizer->ntotal == static_cast<int64_t>(ivf.nlist);
-    if (!full && ivf.quantizer_trains_alone != 1) {
-        if (ivf.verbose) {
-            std::printf(
-                    "Training level-1 quantizer on %lld vectors in %dD\n",
-                    static_cast<long long>(n),
-                    ivf.quantizer->d);
-        }
-        if (ivf.quantizer_trains_alone == 2) {
-            train_then_add(ivf, n, x, device);
-        } else {
-            train_by_itself(ivf, n, x, device);
-        }
-    } else if (!full) {
-        if (auto* multi = dynamic_cast<faiss::MultiIndexQuantizer*>(ivf.quantizer)) {
-            train(*multi, n, x, device);
-        }
+        faiss::IndexIVF& ivf, int64_t n, const float* x, const std::string& device) {
+    faiss::Index& quantizer = *ivf.quantizer;
+    if (quantizer.is_trained && quantizer.ntotal == static_cast<int64_t>(ivf.nlist)) {
+        return;
     }
-    finish();
-    rollback.commit();
+    if (ivf.quantizer_trains_alone == 1) {
+        quantizer.verbose = ivf.verbose;
+        train_part(quantizer, n, x, device);
+        return;
+    }
+    if (ivf.verbose) {
+        std::printf(
+                "Training level-1 quantizer on %lld vectors in %dD\n",
+                static_cast<long long>(n),
+                quantizer.d);
+    }
+    if (ivf.quantizer_trains_alone == 2) {
+        train_then_add(ivf, n, x, device);
+    } else {
+        train_by_itself(ivf, n, x, device);
+    }
 }
 
 } // namespace faiss_flash

@@ -2,6 +2,7 @@
 
 #include <faiss_flash/ProductQuantizer.h>
 #include <faiss_flash/kmeans.h>
+#include <faiss_flash/plugin/caller_rows.h>
 #include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/options.h>
 
@@ -64,28 +65,26 @@ std::vector<float> codebook_of(
 } // namespace
 
 void train(Quantizer& pq, int64_t n, const float* x, const std::string& device) {
-    if (!engine_trains(pq)) {
+    const VectorView rows = VectorView::of(x, n, static_cast<int64_t>(pq.d));
+    if (engine_trains(pq)) {
+        pq.centroids = naming_rows(rows, "x", [&] { return codebook_of(pq, n, x, device); });
+    } else {
+        require_finite(n, x, rows.d);
+        Undo undo;
+        undo.keep(pq);
         pq.train(static_cast<size_t>(n), x);
-        return;
+        undo.commit();
     }
-    pq.centroids = with_faiss_errors([&] { return codebook_of(pq, n, x, device); });
 }
 
-TrainedCodebook::TrainedCodebook(
-        Quantizer& pq, int64_t n, const float* x, const std::string& device)
-    : pq_(pq), train_type_(pq.train_type), niter_(pq.cp.niter), before_(pq.centroids) {
+void put_codebook(
+        Undo& parameters, Quantizer& pq, int64_t n, const float* x, const std::string& device) {
     if (engine_trains(pq)) {
         train(pq, n, x, device);
+        parameters.keep(pq.train_type);
+        parameters.keep(pq.cp.niter);
         pq.train_type = Quantizer::Train_hot_start;
         pq.cp.niter = 0;
-    }
-}
-
-TrainedCodebook::~TrainedCodebook() {
-    pq_.train_type = train_type_;
-    pq_.cp.niter = niter_;
-    if (!done_) {
-        pq_.centroids.swap(before_);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <faiss_flash/train.h>
 
 #include <support/data.h>
+#include <support/written.h>
 
 #include <faiss/IVFlib.h>
 #include <faiss/IndexFlat.h>
@@ -17,6 +18,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -28,8 +30,8 @@ using test::Floats;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kDim = 64;
-constexpr int64_t kLists = 1024;
-constexpr int64_t kRows = 30000; // some tenths of a second with that many lists
+constexpr int64_t kLists = 4096;
+constexpr int64_t kRows = 60000; // some tenths of a second with that many lists
 
 /// Wants the interruption from a time on; counts who asks at once.
 struct InterruptAfter : faiss::InterruptCallback {
@@ -54,6 +56,15 @@ struct Interrupt : testing::Test {
 
     Interrupt() { quantizer->add(kLists, centroids.data()); }
     ~Interrupt() override { faiss::InterruptCallback::clear_instance(); }
+
+    /// The lists' centroids are those of the quantizer.
+    std::unique_ptr<faiss::Index> trained(const char* key) const {
+        auto index = faiss_flash::index_factory(kDim, key);
+        faiss::IndexIVF* ivf = faiss::ivflib::extract_index_ivf(index.get());
+        ivf->quantizer->add(static_cast<int64_t>(ivf->nlist), centroids.data());
+        index->train(kRows / 10, x.data());
+        return index;
+    }
 
     static InterruptAfter& after(int milliseconds) {
         faiss::InterruptCallback::instance.reset(new InterruptAfter(milliseconds));
@@ -84,9 +95,7 @@ TEST_F(Interrupt, EndsSearchAndAssign) {
 
 TEST_F(Interrupt, EndsAddAndNothingIsAdded) {
     IndexIVFFlat of_class(quantizer.get(), kDim, kLists);
-    const auto made = faiss_flash::index_factory(kDim, "IVF1024,SQ8");
-    faiss::ivflib::extract_index_ivf(made.get())->quantizer->add(kLists, centroids.data());
-    made->train(kRows / 10, x.data());
+    const auto made = trained("IVF4096,SQ8");
     of_class.is_trained = true;
     for (faiss::Index* index : {static_cast<faiss::Index*>(&of_class), made.get()}) {
         expect_interrupted([&] { index->add(kRows, x.data()); });
@@ -99,13 +108,47 @@ TEST_F(Interrupt, EndsAddAndNothingIsAdded) {
     }
 }
 
+/// FAISS adds so many rows in several blocks: those of the first are taken out again.
+TEST_F(Interrupt, EndsAnAddHalfWay) {
+    constexpr int64_t kMany = 140000;
+    const Floats many = test::normal(kMany, kDim, 3);
+    const std::vector<int64_t> ids(kMany, 5);
+    for (const char* key : {"IVF1024,PQ16x4fs", "IDMap2,IVF1024,PQ16x4np"}) {
+        SCOPED_TRACE(key);
+        const auto index = trained(key);
+        const bool named = std::strncmp(key, "IDMap", 5) == 0;
+        const auto fill = [&](int64_t n) {
+            add(*index, n, many.data(), named ? ids.data() : nullptr);
+        };
+        fill(100);
+        const auto before = test::written(*index);
+        const auto start = Clock::now();
+        fill(kMany);
+        const std::chrono::duration<double, std::milli> whole = Clock::now() - start;
+        int interrupted = 0;
+        for (const double share : {0.5, 0.7}) {
+            index->reset();
+            fill(100);
+            after(static_cast<int>(whole.count() * share));
+            try {
+                fill(kMany);
+            } catch (const faiss::FaissException&) {
+                interrupted++;
+                EXPECT_EQ(test::written(*index), before);
+            }
+            faiss::InterruptCallback::clear_instance();
+        }
+        EXPECT_GT(interrupted, 0);
+    }
+}
+
 TEST_F(Interrupt, EndsTraining) {
     faiss::IndexFlatL2 other(kDim);
     IndexIVFFlat index(&other, kDim, kLists);
     expect_interrupted([&] { index.train(kRows, x.data()); });
     EXPECT_EQ(other.ntotal, 0);
     for (const bool own : {false, true}) {
-        const auto made = faiss_flash::index_factory(kDim, "IVF1024,Flat");
+        const auto made = faiss_flash::index_factory(kDim, "IVF4096,Flat");
         expect_interrupted(
                 [&] { own ? made->train(kRows, x.data()) : train(*made, kRows, x.data()); });
         EXPECT_FALSE(made->is_trained);

@@ -170,5 +170,146 @@ TEST(Accelerated, AFilledQuantizerIsKept) {
     }
 }
 
+TEST(Train, AQuantizerOnTheEngineTrainsItself) {
+    IndexFlatL2 quantizer(kDim, 32);
+    faiss::IndexIVFPQ index(&quantizer, kDim, 32, 8, 4);
+    index.quantizer_trains_alone = 1;
+    train(index, kPoints, points().data());
+    EXPECT_EQ(quantizer.ntotal, 32);
+    EXPECT_EQ(index.quantizer, &quantizer);
+    EXPECT_EQ(index.quantizer_trains_alone, 1);
+    add(index, kPoints, points().data());
+    EXPECT_EQ(index.ntotal, kPoints);
+}
+
+/// One row many times, and others: on all of them most centroids would lie at that row.
+TEST(OwnTraining, DuplicatesAreLeftOut) {
+    constexpr int64_t kCopies = 5000;
+    constexpr int64_t kOthers = 400;
+    Floats x;
+    for (int64_t i = 0; i < kCopies; i++) {
+        x.insert(x.end(), points().begin(), points().begin() + kDim);
+    }
+    x.insert(x.end(), points().begin() + kDim, points().begin() + (kOthers + 1) * kDim);
+    const auto centroids_at_the_row = [&](const faiss::Index& quantizer) {
+        const Floats centroids = vectors_of(quantizer);
+        int found = 0;
+        for (size_t c = 0; c < centroids.size(); c += kDim) {
+            double squares = 0;
+            for (size_t j = 0; j < kDim; j++) {
+                squares += std::pow(centroids[c + j] - x[j], 2);
+            }
+            found += squares < 1e-3;
+        }
+        return found;
+    };
+    for (const char* key : {"IVF32,FlatDedup", "IVF32_HNSW8,FlatDedup", "IDMap,IVF32,FlatDedup"}) {
+        const IndexPointer index(faiss::index_factory(kDim, key));
+        train(*index, kCopies + kOthers, x.data());
+        EXPECT_LE(centroids_at_the_row(*ivf_of(*index).quantizer), 1) << key;
+    }
+}
+
+/// Leaves rows far out of the training, whatever it is the base of.
+template <class Base>
+struct WithoutOutliers : Base {
+    using Base::Base;
+    void train(int64_t n, const float* x) override {
+        Floats kept;
+        for (int64_t i = 0; i < n; i++) {
+            if (length(x + i * kDim) < 100) {
+                kept.insert(kept.end(), x + i * kDim, x + (i + 1) * kDim);
+            }
+        }
+        Base::train(static_cast<int64_t>(kept.size()) / kDim, kept.data());
+    }
+};
+
+struct Outliers : testing::Test {
+    Floats x = points();
+    Outliers() {
+        for (size_t i = 0; i < x.size() / 10; i++) {
+            x[i] *= 1e6f;
+        }
+    }
+    static double longest(const Floats& vectors) {
+        double most = 0;
+        for (size_t i = 0; i < vectors.size(); i += kDim) {
+            most = std::max(most, length(&vectors[i]));
+        }
+        return most;
+    }
+};
+
+TEST_F(Outliers, AreLeftOutByAUsersIvf) {
+    faiss::IndexFlatL2 quantizer(kDim);
+    WithoutOutliers<faiss::IndexIVFFlat> flat(&quantizer, kDim, 32);
+    train(flat, kPoints, x.data());
+    EXPECT_LT(longest(vectors_of(quantizer)), 100);
+    quantizer.reset();
+    WithoutOutliers<IndexIVFFlat> ours(&quantizer, kDim, 32);
+    train(ours, kPoints, x.data());
+    EXPECT_LT(longest(vectors_of(quantizer)), 100);
+    quantizer.reset();
+    WithoutOutliers<faiss::IndexIVFPQ> codes(&quantizer, kDim, 32, 1, 5);
+    train(codes, kPoints, x.data());
+    EXPECT_LT(longest(vectors_of(quantizer)), 100);
+    EXPECT_LT(longest(codes.pq.centroids), 100);
+    EXPECT_EQ(codes.pq.train_type, faiss::ProductQuantizer::Train_default);
+    EXPECT_EQ(codes.pq.cp.niter, 25);
+}
+
+TEST_F(Outliers, AreLeftOutByOtherClassesOfAUsers) {
+    WithoutOutliers<faiss::IndexPQ> codes(kDim, 1, 5);
+    train(codes, kPoints, x.data());
+    EXPECT_LT(longest(codes.pq.centroids), 100);
+    faiss::IndexIVFFlat ivf(new faiss::IndexFlatL2(kDim), kDim, 32);
+    ivf.own_fields = true;
+    WithoutOutliers<faiss::IndexIDMap> mapped(&ivf);
+    train(mapped, kPoints, x.data());
+    EXPECT_LT(longest(vectors_of(*ivf.quantizer)), 100);
+}
+
+/// Adds each row twice.
+struct Doubling : faiss::IndexIVFFlat {
+    using IndexIVFFlat::IndexIVFFlat;
+    void add(int64_t n, const float* x) override {
+        IndexIVFFlat::add(n, x);
+        IndexIVFFlat::add(n, x);
+    }
+};
+
+TEST(OwnAdd, OfAUsersClassIsDone) {
+    faiss::IndexFlatL2 quantizer(kDim);
+    Doubling index(&quantizer, kDim, 16);
+    train(index, kPoints, points().data());
+    add(index, 100, points().data());
+    EXPECT_EQ(index.ntotal, 200);
+    EXPECT_EQ(index.quantizer, &quantizer);
+    EXPECT_EQ(index.quantizer_trains_alone, 0);
+}
+
+TEST(Train, ATrainedFastScanKeepsItsCodebook) {
+    faiss::IndexPQFastScan index(kDim, 8, 4);
+    train(index, kPoints, points().data());
+    const Floats before = index.pq.centroids;
+    train(index, kPoints / 2, points().data());
+    EXPECT_EQ(index.pq.centroids, before);
+}
+
+/// As FAISS does: behind a chain, what is trained already stays as it is.
+TEST(Train, ATrainedIndexBehindTransformsIsKept) {
+    faiss::IndexPQ codes(kDim, 8, 4);
+    codes.train(kPoints, points().data());
+    const Floats before = codes.pq.centroids;
+    faiss::RandomRotationMatrix rotation(kDim, kDim);
+    rotation.is_trained = false;
+    faiss::IndexPreTransform index(&rotation, &codes);
+    train(index, kPoints / 2, points().data());
+    EXPECT_TRUE(rotation.is_trained);
+    EXPECT_TRUE(index.is_trained);
+    EXPECT_EQ(codes.pq.centroids, before);
+}
+
 } // namespace
 } // namespace faiss_flash

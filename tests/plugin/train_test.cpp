@@ -85,12 +85,12 @@ INSTANTIATE_TEST_SUITE_P(
                 testing::Values(
                         "IVF64,Flat",
                         "PCA16,IVF64,Flat",
-                        "IVF64,PQ8x4",
+                        "IVF64,PQ8x4np",
                         "IVF64,SQ8",
                         "IVF64_HNSW16,Flat",
-                        "PCA16,IVF64,PQ8x4",
+                        "PCA16,IVF64,PQ8x4np",
                         "IDMap,IVF64,Flat",
-                        "IVF64,PQ8x4,RFlat"),
+                        "IVF64,PQ8x4np,RFlat"),
                 testing::Values(faiss::METRIC_L2)));
 INSTANTIATE_TEST_SUITE_P(
         InnerProduct,
@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Train, IndexesWithoutACoarseQuantizerGoToStock) {
     const Floats x = test::normal(1000, kDim, 1);
-    for (const char* key : {"PQ4x4", "SQ8", "Flat"}) {
+    for (const char* key : {"PQ4x4np", "SQ8", "Flat"}) {
         const std::unique_ptr<faiss::Index> index(faiss::index_factory(kDim, key));
         train(*index, 1000, x.data());
         EXPECT_TRUE(index->is_trained) << key;

@@ -1,38 +1,21 @@
-/// Each allocation of each function made to fail once, and all from it on: an exception or the
-/// result, everything as it was before, nothing lost, and the next call works.
+/// The engine's functions while allocations fail.
 #include <faiss_flash/codes.h>
 #include <faiss_flash/kmeans.h>
 #include <faiss_flash/opq.h>
 
+#include <allocations/failing_operations.h>
 #include <support/data.h>
-#include <support/failing_allocations.h>
 
 #include <gtest/gtest.h>
-
-#ifdef FAISS_FLASH_TEST_CUDA
-#include <faiss_flash/cuda/runtime/pool.h>
-
-#include <cuda/device_data.h>
-#endif
-
-#include <cstdio>
-#include <functional>
-#include <new>
 
 namespace faiss_flash {
 namespace {
 
 using test::Allocated;
+using test::fail_all;
 using test::Floats;
-
-/// What a call gives back, whatever its type: a sum of values would hide what changed.
-using Outcome = std::vector<double>;
-
-struct Operation {
-    std::string name;
-    std::function<Outcome()> run;           ///< expects its outputs untouched where it throws
-    std::function<Outcome()> on_host = run; ///< where the device has no room
-};
+using test::Operation;
+using test::Outcome;
 
 void append(Outcome& outcome, const KMeansResult& result) {
     outcome.insert(outcome.end(), result.centroids.begin(), result.centroids.end());
@@ -115,6 +98,7 @@ std::vector<Operation> operations(const Data& data, const std::string& device) {
                    distances.data(),
                    device);
         } catch (...) {
+            test::stop_failing();
             EXPECT_EQ(ids, std::vector<int64_t>(kN, 77));
             EXPECT_EQ(distances, Floats(kN, 7));
             throw;
@@ -133,6 +117,7 @@ std::vector<Operation> operations(const Data& data, const std::string& device) {
                    6,
                    device);
         } catch (...) {
+            test::stop_failing();
             EXPECT_EQ(codes, std::vector<uint8_t>(kN * 6, 99));
             throw;
         }
@@ -174,131 +159,30 @@ std::vector<Operation> operations(const Data& data, const std::string& device) {
     return all;
 }
 
-int64_t used_device_bytes() {
-#ifdef FAISS_FLASH_TEST_CUDA
-    if (available_backends().front() != "cpu") {
-        uint64_t used = 0;
-        cuda::check(
-                cudaMemPoolGetAttribute(cuda::memory_pool(), cudaMemPoolAttrUsedMemCurrent, &used),
-                "the pool");
-        return static_cast<int64_t>(used);
-    }
-#endif
-    return 0;
-}
-
-/// What is kept for later would be no allocation.
-void forget_pinned_memory() {
-#ifdef FAISS_FLASH_TEST_CUDA
-    if (available_backends().front() != "cpu") {
-        std::vector<void*> all;
-        while (all.size() < 20) { // more than are kept
-            all.push_back(cuda::take_pinned(1));
-        }
-        for (void* block : all) {
-            cudaFreeHost(block);
-        }
-    }
-#endif
-}
-
-/// One by one, every allocation of the operation fails.
-void fail_each(const Operation& operation, Allocated kind, bool all_later) {
-    const Outcome expected = operation.run();
-    const Outcome on_host = operation.on_host();
-    int64_t exceptions = 0;
-    int64_t results = 0;
-    for (int64_t nth = 1;; nth += 1 + nth / 40) { // of thousands, not every one
-        Outcome outcome;
-        bool returned = false;
-        if (kind == Allocated::pinned) {
-            forget_pinned_memory();
-        }
-        test::fail_allocation(kind, nth, all_later);
-        try {
-            outcome = operation.run();
-            returned = true;
-        } catch (const std::bad_alloc&) {
-        } catch (const OutOfDeviceMemory&) {
-            EXPECT_NE(kind, Allocated::host);
-        } catch (const std::exception& error) {
-            test::stop_failing();
-            ADD_FAILURE() << "allocation " << nth << ": " << error.what();
-        }
-        const bool failed = test::stop_failing();
-        exceptions += !returned;
-        results += returned && failed;
-        if (returned) {
-            ASSERT_TRUE(outcome == expected || outcome == on_host) << "allocation " << nth;
-        }
-        ASSERT_EQ(used_device_bytes(), 0) << "allocation " << nth;
-        if (!failed) {
-            break;
-        }
-        if (nth % 5 == 0) {
-            ASSERT_EQ(operation.run(), expected) << "after allocation " << nth;
-        }
-    }
-    EXPECT_EQ(operation.run(), expected);
-    std::printf("    %ld exceptions, %ld results\n", long(exceptions), long(results));
-    // A device that has no room leaves the work to the host; the host has nobody to leave it to.
-    EXPECT_GT(kind == Allocated::host ? exceptions : results, 0);
-}
-
-int64_t resident_bytes() {
-    long pages = 0;
-    long resident = 0;
-    std::FILE* file = std::fopen("/proc/self/statm", "r");
-    EXPECT_EQ(std::fscanf(file, "%ld %ld", &pages, &resident), 2);
-    std::fclose(file);
-    return int64_t{resident} * 4096;
-}
-
-void fail_all(const std::string& device, Allocated kind) {
+void fail_all_on(const std::string& device, Allocated kind) {
     const Data data;
-    for (const Operation& operation : operations(data, device)) {
-        SCOPED_TRACE(operation.name);
-        operation.run();
-        [[maybe_unused]] const int64_t before = resident_bytes();
-        for (const bool all_later : {false, true}) {
-            fail_each(operation, kind, all_later);
-        }
-#ifndef __SANITIZE_ADDRESS__ // which keeps what is freed, and looks for leaks itself
-        // Each of some hundred failures would lose at least the points.
-        EXPECT_LT(resident_bytes() - before, int64_t{24} << 20);
-#endif
-    }
+    fail_all(operations(data, device), kind);
 }
 
 TEST(Allocation, OfTheHostFailsOnTheCpu) {
-    fail_all("cpu", Allocated::host);
+    fail_all_on("cpu", Allocated::host);
 }
 
 #ifdef FAISS_FLASH_TEST_CUDA
 
-struct OnDevice : testing::TestWithParam<Allocated> {
-    void SetUp() override {
-        if (available_backends().front() == "cpu") {
-            GTEST_SKIP() << "no CUDA device";
-        }
-    }
-};
+using OnDevice = test::OnDevice;
 
 TEST_P(OnDevice, AllocationFails) {
-    fail_all("cuda", GetParam());
+    fail_all_on("cuda", GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(
         Kinds,
         OnDevice,
         testing::Values(Allocated::host, Allocated::device, Allocated::pinned),
-        [](const auto& tested) {
-            return tested.param == Allocated::host     ? "host"
-                   : tested.param == Allocated::device ? "device"
-                                                       : "pinned";
-        });
+        test::name_of);
 
-using PinnedMemory = OnDevice;
+using PinnedMemory = test::OnDevice;
 
 /// Calls of many sizes do not add up.
 TEST_P(PinnedMemory, StaysBounded) {

@@ -168,7 +168,7 @@ std::vector<Operation> operations(const std::string& device) {
           "IVF8_HNSW4,PQ4+4",
           "IVF8,PQ4x4fs",
           "PCA8,IVF8,SQ8"}) {
-        const std::shared_ptr<faiss::Index> index = made(key);
+        const std::shared_ptr<faiss::Index> index(made(key));
         train(*index, kRows, rows().data(), "cpu");
         const bool named = std::strncmp(key, "IDMap", 5) == 0;
         const std::vector<int64_t> ids(50, 3);

@@ -90,6 +90,11 @@ void multiply(
     gemm("T", "N", k, n, d, columns, d, rows, d, products);
 }
 
+void multiply_by(
+        const float* rows, int64_t n, const float* matrix, int64_t k, int64_t d, float* products) {
+    gemm("N", "N", k, n, d, matrix, k, rows, d, products);
+}
+
 void multiply_in_parallel(
         const float* rows, int64_t n, const float* columns, int64_t k, int64_t d, float* products) {
     constexpr int64_t kRows = 1024; // of a call

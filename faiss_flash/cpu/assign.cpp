@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace faiss_flash::cpu {
 
@@ -12,7 +13,24 @@ int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
+/// By float64 over all centroids of a cell.
+Nearest decide(const CentroidCell& cell, const float* x) {
+    Nearest nearest;
+    for (int64_t first = 0; first < cell.size(); first += Candidates::kCapacity) {
+        int32_t few[Candidates::kCapacity];
+        const int64_t count = std::min<int64_t>(Candidates::kCapacity, cell.size() - first);
+        std::iota(few, few + count, static_cast<int32_t>(first));
+        cell.measure(x, few, count, nearest);
+    }
+    return nearest;
+}
+
 } // namespace
+
+void settle(Candidates& list) {
+    list.cell->measure(list.row, list.places, list.count, list.nearest);
+    list.count = 0;
+}
 
 int64_t BlockAssigner::rows_per_block(int64_t d) {
     constexpr int64_t kBlockFloats = 16384;
@@ -24,91 +42,156 @@ BlockAssigner::BlockAssigner(const Points& points, const CentroidTable& table)
     : points_(points), table_(table) {
     const int64_t rows =
             round_up(std::min(rows_per_block(table.d()), points.n()), ScoreKernel::kRowMultiple);
-    raw_.resize(static_cast<size_t>(rows * table.d()));
-    if (table.narrow()) {
-        return;
+    raw_ = AlignedFloats(rows * table.d());
+    const CentroidCell& cell = table.cells().front();
+    if (!cell.narrow()) {
+        centred_ = AlignedFloats(rows * cell.packed().columns);
+        workspace_ = AlignedFloats(rows * cell.kernel().workspace);
+        lists_ = std::make_unique<Candidates[]>(static_cast<size_t>(rows));
     }
-    centred_ = AlignedFloats(rows * table.d());
-    workspace_ = AlignedFloats(table.kernel().workspace(rows, table.packed()));
-    lists_.resize(static_cast<size_t>(rows));
+    if (table.cells().size() > 1) {
+        const auto count = static_cast<size_t>(rows);
+        gathered_ = AlignedFloats(rows * table.d());
+        some_ids_.resize(count);
+        some_values_.resize(count);
+        home_.resize(count);
+        possible_.resize(count * table.cells().size());
+    }
 }
 
 int64_t BlockAssigner::run(int64_t first, int64_t count, int32_t* ids, double* values) {
-    const RowBlock block = points_.read(first, count, raw_.data());
-    return table_.narrow() ? run_narrow(block, count, ids, values)
-                           : run_scores(block, count, ids, values);
+    const RowBlock block = points_.read(first, count, raw_.get());
+    const int64_t decided = table_.cells().size() > 1
+                                    ? run_cells(block, count, ids, values)
+                                    : run_cell(table_.cells().front(), block, count, ids, values);
+    for (int64_t i = 0; i < count; i++) {
+        if (!std::isfinite(values[i])) { // the row is not
+            ids[i] = -1;
+            values[i] = std::numeric_limits<double>::quiet_NaN();
+        }
+    }
+    return decided;
 }
 
-int64_t BlockAssigner::run_narrow(
-        const RowBlock& block, int64_t count, int32_t* ids, double* values) const {
-    int64_t decided = table_.narrow()->assign(
-            table_.narrow_centroids(), block.data, block.stride, count, ids, values);
+int64_t BlockAssigner::run_cells(
+        const RowBlock& block, int64_t count, int32_t* ids, double* values) {
+    const size_t cells = table_.cells().size();
     for (int64_t i = 0; i < count; i++) {
-        if (ids[i] < 0 && !decide(block.row(i), ids[i], values[i])) {
-            decided--;
+        double* possible = possible_.data() + static_cast<size_t>(i) * cells;
+        size_t& home = home_[static_cast<size_t>(i)];
+        home = 0;
+        for (size_t g = 0; g < cells; g++) {
+            possible[g] = table_.best_possible(block.row(i), g);
+            home = table_.better(possible[g], possible[home]) ? g : home;
+        }
+    }
+    int64_t decided = 0;
+    for (const bool at_home : {true, false}) {
+        for (size_t g = 0; g < cells; g++) {
+            some_.clear();
+            for (int64_t i = 0; i < count; i++) {
+                const auto at = static_cast<size_t>(i);
+                const bool hopeless =
+                        !at_home && table_.better(values[i], possible_[at * cells + g]);
+                if ((home_[at] == g) == at_home && !hopeless) {
+                    some_.push_back(i);
+                }
+            }
+            decided += run_some(g, block, ids, values);
+        }
+    }
+    return decided;
+}
+
+/// Takes the rows some_ of the block to a cell; those not at home there keep what is better.
+int64_t BlockAssigner::run_some(size_t cell, const RowBlock& block, int32_t* ids, double* values) {
+    if (some_.empty()) {
+        return 0;
+    }
+    const int64_t d = table_.d();
+    for (size_t i = 0; i < some_.size(); i++) {
+        std::copy_n(block.row(some_[i]), d, gathered_.get() + static_cast<int64_t>(i) * d);
+    }
+    const int64_t decided = run_cell(
+            table_.cells()[cell],
+            {gathered_.get(), d},
+            static_cast<int64_t>(some_.size()),
+            some_ids_.data(),
+            some_values_.data());
+    for (size_t i = 0; i < some_.size(); i++) {
+        const int64_t row = some_[i];
+        const bool first = home_[static_cast<size_t>(row)] == cell;
+        const bool tie = some_values_[i] == values[row] && some_ids_[i] < ids[row];
+        if (first || tie || table_.better(some_values_[i], values[row])) {
+            ids[row] = some_ids_[i];
+            values[row] = some_values_[i];
+        }
+    }
+    return decided;
+}
+
+int64_t BlockAssigner::run_cell(
+        const CentroidCell& cell,
+        const RowBlock& block,
+        int64_t count,
+        int32_t* ids,
+        double* values) {
+    constexpr int64_t kFew = 2; // are measured as fast as scored
+    int64_t decided = 0;
+    if (cell.narrow()) {
+        decided = cell.narrow()->assign(
+                cell.narrow_centroids(), block.data, block.stride, count, ids, values);
+    } else if (cell.size() > kFew) {
+        return run_scores(cell, block, count, ids, values);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (!cell.narrow() || ids[i] < 0) {
+            const Nearest nearest = decide(cell, block.row(i));
+            ids[i] = nearest.id;
+            values[i] = nearest.value;
         }
     }
     return decided;
 }
 
 int64_t BlockAssigner::run_scores(
-        const RowBlock& block, int64_t count, int32_t* ids, double* values) {
-    const int64_t d = table_.d();
+        const CentroidCell& cell,
+        const RowBlock& block,
+        int64_t count,
+        int32_t* ids,
+        double* values) {
+    const int64_t columns = cell.packed().columns;
     const int64_t rows = round_up(count, ScoreKernel::kRowMultiple);
     for (int64_t i = 0; i < rows; i++) {
-        float* out = centred_.get() + i * d;
+        float* out = centred_.get() + i * columns;
         Candidates& list = lists_[static_cast<size_t>(i)];
-        const double length = i < count ? table_.center(block.row(i), out)
-                                        : std::numeric_limits<double>::infinity();
-        const float margin = table_.margin(length);
-        reset(list, margin);
-        if (!std::isfinite(margin)) { // padding, a NaN, or beyond float32: no scores to look at
-            std::fill_n(out, d, 0.0f);
-            list.overflow = true;
+        list.cell = &cell;
+        list.row = block.row(std::min(i, count - 1));
+        list.count = 0;
+        list.nearest = Nearest();
+        out[0] = i < count ? cell.center(list.row, out + 1) : HUGE_VALF;
+        list.common = cell.common_error(out[0]);
+        list.bar = -std::numeric_limits<float>::max();
+        if (!std::isfinite(out[0])) { // padding, a NaN, or beyond float32: no scores to look at
+            std::fill_n(out, columns, 0.0f);
+            list.bar = HUGE_VALF;
         }
     }
-    table_.kernel().score(centred_.get(), rows, table_.packed(), workspace_.get(), lists_.data());
+    cell.kernel().score(centred_.get(), rows, cell.packed(), workspace_.get(), lists_.get());
     int64_t decided = 0;
     for (int64_t i = 0; i < count; i++) {
-        decided += resolve(block.row(i), lists_[static_cast<size_t>(i)], ids[i], values[i]);
+        Candidates& list = lists_[static_cast<size_t>(i)];
+        if (list.bar == HUGE_VALF) {
+            list.nearest = decide(cell, list.row);
+        } else {
+            prune(list);
+            settle(list);
+        }
+        ids[i] = list.nearest.id;
+        values[i] = list.nearest.value;
+        decided += list.nearest.measured > 1;
     }
     return decided;
-}
-
-/// Returns whether more than one centroid had to be looked at.
-bool BlockAssigner::resolve(const float* x, Candidates& list, int32_t& id, double& value) const {
-    if (!list.overflow) {
-        prune(list);
-        id = list.ids[0];
-        value = table_.exact(x, id);
-        for (int32_t c = 1; c < list.count; c++) {
-            const double other = table_.exact(x, list.ids[c]);
-            if (table_.better(other, value)) {
-                value = other;
-                id = list.ids[c];
-            }
-        }
-        return list.count > 1;
-    }
-    return decide(x, id, value);
-}
-
-bool BlockAssigner::decide(const float* x, int32_t& id, double& value) const {
-    if (!row_ops().all_finite(x, table_.d())) {
-        id = -1;
-        value = std::numeric_limits<double>::quiet_NaN();
-        return false;
-    }
-    id = 0;
-    value = table_.exact(x, 0);
-    for (int64_t c = 1; c < table_.k(); c++) {
-        const double other = table_.exact(x, c);
-        if (table_.better(other, value)) {
-            value = other;
-            id = static_cast<int32_t>(c);
-        }
-    }
-    return true;
 }
 
 } // namespace faiss_flash::cpu

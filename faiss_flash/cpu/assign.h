@@ -6,6 +6,7 @@
 #include <faiss_flash/cpu/centroid_table.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace faiss_flash::cpu {
@@ -13,11 +14,14 @@ namespace faiss_flash::cpu {
 /// One thread's assigner. IO a block: its points once, all centroids once from a cache; FLOPs
 /// 2 * rows * k * d in float32, plus d in float64 for each point and each candidate left.
 ///
-/// Rows that are short enough go to a kernel of their own (narrow.h). For all others:
-/// 1. Points are centred and scaled, and each gets the margin that its scores need.
+/// Rows that are short enough have a kernel of their own (narrow.h). For all others:
+/// 1. Points are centred and scaled, and their lengths say what errors their scores can have.
 /// 2. The score kernel streams the centroids and leaves each point's candidates.
-/// 3. One candidate left: certified. Several: float64 decides, ties to the lowest id. Too many, or
-///    numbers beyond float32: float64 over all centroids.
+/// 3. One candidate left: certified. Several: float64 decides, ties to the lowest id. Numbers
+/// beyond
+///    float32: float64 over all centroids.
+/// Where the centroids are in several cells, a point goes to the nearest of them first, and then to
+/// those that may hold a better centroid than it found.
 class BlockAssigner {
    public:
     /// Points a block: 64 KiB at d = 128.
@@ -32,18 +36,35 @@ class BlockAssigner {
     int64_t run(int64_t first, int64_t count, int32_t* ids, double* values);
 
    private:
-    int64_t run_narrow(const RowBlock& block, int64_t count, int32_t* ids, double* values) const;
-    int64_t run_scores(const RowBlock& block, int64_t count, int32_t* ids, double* values);
-    bool resolve(const float* x, Candidates& list, int32_t& id, double& value) const;
-    /// By float64 over all centroids; false, with the id -1, for a row with a NaN or an Inf.
-    bool decide(const float* x, int32_t& id, double& value) const;
+    int64_t run_cells(const RowBlock& block, int64_t count, int32_t* ids, double* values);
+    int64_t run_some(size_t cell, const RowBlock& block, int32_t* ids, double* values);
+    int64_t run_cell(
+            const CentroidCell& cell,
+            const RowBlock& block,
+            int64_t count,
+            int32_t* ids,
+            double* values);
+    int64_t run_scores(
+            const CentroidCell& cell,
+            const RowBlock& block,
+            int64_t count,
+            int32_t* ids,
+            double* values);
 
     const Points& points_;
     const CentroidTable& table_;
-    std::vector<float> raw_; // rows as float32 where they must be converted
+    AlignedFloats raw_; // rows as float32 where they must be converted
     AlignedFloats centred_;
     AlignedFloats workspace_;
-    std::vector<Candidates> lists_;
+    std::unique_ptr<Candidates[]> lists_;
+
+    // Of several cells: the rows that go to one of them, and what they find there.
+    AlignedFloats gathered_;
+    std::vector<int64_t> some_;
+    std::vector<int32_t> some_ids_;
+    std::vector<double> some_values_;
+    std::vector<double> possible_; // [rows x cells] best values
+    std::vector<size_t> home_;     // [rows] the cell where the best of these is
 };
 
 } // namespace faiss_flash::cpu

@@ -1,64 +1,72 @@
-/// The centroids that may still be a point's nearest, while its scores stream by.
+/// The centroids that may still be a row's nearest, while their scores stream by.
 #pragma once
 
 #include <cstdint>
 
 namespace faiss_flash::cpu {
 
-/// Keeps every id whose score is within `margin` of the best score so far. With margin = twice the
-/// bound of a score's error the true best is always among them. Trivial members only: the score
-/// kernels are compiled for several instruction sets.
+class CentroidCell;
+
+/// The best of the centroids that were measured so far.
+struct Nearest {
+    int32_t id = -1;
+    int32_t measured = 0;                // in float64
+    double value = __builtin_nan("");    // squared distance or product
+    float limit = __builtin_huge_valf(); // a float32 distance above is not the least
+};
+
+/// Kernels compute upper bounds of scores, errors included. `bar` is the most that is sure of any
+/// score so far: a centroid that stays below cannot win. Used by the kernels, which are compiled
+/// for several instruction sets: nothing that a library's template takes part in.
 struct Candidates {
     static constexpr int kCapacity = 14;
 
-    float threshold; // scores below cannot win
-    float best;
-    float margin;
+    float bar;
+    float common; // twice the part of the error that is the same for all centroids
     int32_t count;
-    bool overflow; // more than kCapacity: every centroid must be looked at
-    float scores[kCapacity];
-    int32_t ids[kCapacity];
+    float bounds[kCapacity];
+    int32_t places[kCapacity]; // in the cell
+
+    const CentroidCell* cell;
+    const float* row; // as it was given
+    Nearest nearest;
 };
 
-static inline void reset(Candidates& list, float margin) {
-    list.threshold = -3.402823466e38f;
-    list.best = list.threshold;
-    list.margin = margin;
-    list.count = 0;
-    list.overflow = false;
+/// Measures the candidates and empties the list.
+void settle(Candidates& list);
+
+/// `sure`: the best score of those that are about to be offered is not lower.
+static inline void raise(Candidates& list, float sure) {
+    const float bar = sure - list.common;
+    list.bar = bar > list.bar ? bar : list.bar;
 }
 
-/// Drops what the best score has left behind.
+/// Drops what the bar has left behind.
 static inline void prune(Candidates& list) {
     int32_t kept = 0;
     for (int32_t i = 0; i < list.count; i++) {
-        if (list.scores[i] >= list.threshold) {
-            list.scores[kept] = list.scores[i];
-            list.ids[kept] = list.ids[i];
+        if (list.bounds[i] >= list.bar) {
+            list.bounds[kept] = list.bounds[i];
+            list.places[kept] = list.places[i];
             kept++;
         }
     }
     list.count = kept;
 }
 
-/// Takes a score; ids must come in ascending order.
-static inline void offer(Candidates& list, float score, int32_t id) {
-    if (!(score >= list.threshold)) {
+/// Takes the upper bound of a score. A list full of candidates is settled at once.
+static inline void offer(Candidates& list, float bound, int32_t place) {
+    if (!(bound >= list.bar)) {
         return;
-    }
-    if (score > list.best) {
-        list.best = score;
-        list.threshold = score - list.margin;
     }
     if (list.count == Candidates::kCapacity) {
         prune(list);
-        if (list.count == Candidates::kCapacity) {
-            list.overflow = true;
-            return;
+        if (list.count > Candidates::kCapacity / 2) {
+            settle(list);
         }
     }
-    list.scores[list.count] = score;
-    list.ids[list.count] = id;
+    list.bounds[list.count] = bound;
+    list.places[list.count] = place;
     list.count++;
 }
 

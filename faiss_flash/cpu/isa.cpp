@@ -6,10 +6,12 @@
 namespace faiss_flash::cpu {
 
 extern const RowOps row_ops_baseline;
+extern const ScoreKernel score_kernel_blas;
 #ifdef FAISS_FLASH_X86
 extern const RowOps row_ops_avx2;
 extern const RowOps row_ops_avx512;
-const ScoreKernel& avx512_score_kernel();
+extern const ScoreKernel score_kernel_avx2;
+extern const ScoreKernel score_kernel_avx512;
 extern const NarrowKernel narrow_avx2;
 extern const NarrowKernel narrow_avx512;
 #endif
@@ -67,10 +69,13 @@ std::vector<const ScoreKernel*> score_kernels() {
     std::vector<const ScoreKernel*> kernels;
 #ifdef FAISS_FLASH_X86
     if (has_avx512()) {
-        kernels.push_back(&avx512_score_kernel());
+        kernels.push_back(&score_kernel_avx512);
+    }
+    if (has_avx2()) {
+        kernels.push_back(&score_kernel_avx2);
     }
 #endif
-    kernels.push_back(&blas_score_kernel());
+    kernels.push_back(&score_kernel_blas);
     return kernels;
 }
 

@@ -7,22 +7,26 @@
 
 namespace faiss_flash::cpu {
 
-/// Centroids as the kernel reads them, with the bound of its scores' errors (centroid_table.h).
+/// Centroids as the kernel reads them, with the bounds of its scores' errors (centroid_cell.h).
+///
+/// They are in groups of 16, short ones first: a group has one bound, that of its longest, and the
+/// short ones' scores are as exact as those are small.
 struct NarrowCentroids {
     static constexpr int64_t kGroup = 16;
     static constexpr int64_t kMostColumns = 16;
 
-    int64_t d = 0;       ///< of a point
-    int64_t columns = 0; ///< d rounded up to 4, 8 or 16
-    /// Groups of 16 centroids, on a cache line: [16] biases, then [columns x 16] coordinates.
-    const float* groups = nullptr;
+    int64_t d = 0;
     int64_t group_count = 0;
-    const float* plain = nullptr; ///< [k x columns] as they were given
-    const float* mean = nullptr;  ///< [columns]
+    const float* scored = nullptr;    ///< [group_count x (1 + d) x 16] biases, then c', aligned
+    const float* plain = nullptr;     ///< [group_count x d x 16] as given, NaN for none
+    const float* errors = nullptr;    ///< [group_count x 2] a score is off by (0) + (1) |x'|
+    const int32_t* places = nullptr;  ///< [group_count x 16] in ids
+    const int32_t* ids = nullptr;     ///< [k] ascending
+    const float* centroids = nullptr; ///< [d] each as given, by id
+    const float* origin = nullptr;    ///< [d] x' = (x - origin) scale
     float scale = 1;
-    /// A point of length l has the margin (0) + (1) l + (2) l^2, and none from `longest` on.
-    float margin[3] = {};
-    float longest = 0;
+    float common = 0;  ///< and by this times |x'|^2
+    float longest = 0; ///< from this |x'| on scores say nothing
     bool l2 = true;
 };
 
@@ -30,7 +34,7 @@ struct NarrowKernel {
     const char* isa;
     /// The best centroids of `count` rows, float64's, ties to the lowest id.
     /// @param rows    row i at rows + i * stride (floats)
-    /// @param ids     [count] -1 where float32 scores say nothing: float64 over all must decide
+    /// @param ids     [count] -1 where float32 says nothing: float64 over all must decide
     /// @param values  [count] squared distance or product in float64; not written for such rows
     /// @return        rows that float64 decided
     int64_t (*assign)(

@@ -16,35 +16,69 @@ namespace {
 
 constexpr int64_t kLanes = 8;
 
-double add_lanes(const double* lane) {
+template <class Value>
+Value add_lanes(const Value* lane) {
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
            ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/// Sums term(j) for j in [0, d) in eight lanes.
-template <class Term>
-double sum_in_lanes(int64_t d, Term term) {
-    double lane[kLanes] = {};
+/// Calls body(l, j) for j in [0, d), l = j modulo the lanes.
+template <class Body>
+void for_lanes(int64_t d, Body body) {
     int64_t j = 0;
     for (; j + kLanes <= d; j += kLanes) {
         for (int64_t l = 0; l < kLanes; l++) {
-            lane[l] += term(j + l);
+            body(l, j + l);
         }
     }
     for (int64_t l = 0; j + l < d; l++) {
-        lane[l] += term(j + l);
+        body(l, j + l);
     }
+}
+
+/// Sums term(j) for j in [0, d) in eight lanes.
+template <class Term>
+auto sum_in_lanes(int64_t d, Term term) {
+    decltype(term(0)) lane[kLanes] = {};
+    for_lanes(d, [&](int64_t l, int64_t j) { lane[l] += term(j); });
     return add_lanes(lane);
 }
 
-double center(const float* x, const float* mean, float scale, int64_t d, float* out) {
-    for (int64_t j = 0; j < d; j++) {
-        out[j] = (x[j] - mean[j]) * scale;
-    }
+float center(const float* x, const float* middle, float scale, int64_t d, float* out) {
     return sum_in_lanes(d, [=](int64_t j) {
-        const double value = out[j];
+        const float value = (x[j] - middle[j]) * scale;
+        out[j] = value;
         return value * value;
     });
+}
+
+float half_reach(const float* x, const float* middle, int64_t d) {
+    float lane[kLanes] = {};
+    for_lanes(d, [&](int64_t l, int64_t j) {
+        const float value = __builtin_fabsf(x[j] / 2 - middle[j] / 2);
+        lane[l] = value > lane[l] ? value : lane[l];
+    });
+    float most = 0;
+    for (const float value : lane) {
+        most = value > most ? value : most;
+    }
+    return most;
+}
+
+uint64_t hash(const float* x, int64_t d) {
+    uint32_t lane[kLanes] = {};
+    for_lanes(d, [&](int64_t l, int64_t j) {
+        const float value = x[j] + 0.0f; // -0 equals 0
+        uint32_t bits;
+        __builtin_memcpy(&bits, &value, sizeof bits);
+        lane[l] = (lane[l] ^ bits) * 0x9e3779b1u;
+        lane[l] ^= lane[l] >> 15;
+    });
+    uint64_t all = 0;
+    for (const uint32_t value : lane) {
+        all = (all ^ value) * 0x9e3779b97f4a7c15u;
+    }
+    return all;
 }
 
 /// An exponent of all ones marks a NaN or an Inf.
@@ -57,6 +91,13 @@ bool all_finite(const float* x, int64_t d) {
         bad |= (bits & kExponent) == kExponent;
     }
     return bad == 0;
+}
+
+float rough_distance(const float* a, const float* b, int64_t d) {
+    return sum_in_lanes(d, [=](int64_t j) {
+        const float difference = a[j] - b[j];
+        return difference * difference;
+    });
 }
 
 double squared_distance(const float* a, const float* b, int64_t d) {
@@ -140,7 +181,10 @@ extern const RowOps FAISS_FLASH_JOIN(row_ops_, FAISS_FLASH_ISA);
 const RowOps FAISS_FLASH_JOIN(row_ops_, FAISS_FLASH_ISA){
         FAISS_FLASH_TEXT(FAISS_FLASH_ISA),
         center,
+        half_reach,
+        hash,
         all_finite,
+        rough_distance,
         squared_distance,
         dot,
         widen_range,

@@ -1,7 +1,7 @@
 /// Loops over one row, compiled once per instruction set from row_ops.cpp.
 ///
 /// All variants give the same bits: sums run in eight interleaved lanes that are added pairwise at
-/// the end, without contraction into FMA. A GPU can follow that order.
+/// the end, without contraction into FMA. A GPU can follow the order of the float64 sums.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,19 @@ namespace faiss_flash::cpu {
 struct RowOps {
     const char* isa;
 
-    /// out[j] = (x[j] - mean[j]) * scale; returns out's squared length.
-    double (*center)(const float* x, const float* mean, float scale, int64_t d, float* out);
+    /// out[j] = (x[j] - middle[j]) * scale; returns out's squared length, summed up in float32.
+    float (*center)(const float* x, const float* middle, float scale, int64_t d, float* out);
+
+    /// The largest |x[j] - middle[j]| / 2.
+    float (*half_reach)(const float* x, const float* middle, int64_t d);
+
+    /// Equal for rows that are equal, 0 and -0 included.
+    uint64_t (*hash)(const float* x, int64_t d);
 
     bool (*all_finite)(const float* x, int64_t d);
+
+    /// Squared distance, in float32.
+    float (*rough_distance)(const float* a, const float* b, int64_t d);
 
     /// Squared distance and product in float64.
     double (*squared_distance)(const float* a, const float* b, int64_t d);

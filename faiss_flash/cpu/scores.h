@@ -2,7 +2,6 @@
 /// the candidates of each point.
 #pragma once
 
-#include <faiss_flash/cpu/aligned.h>
 #include <faiss_flash/cpu/candidates.h>
 
 #include <cstdint>
@@ -10,41 +9,46 @@
 
 namespace faiss_flash::cpu {
 
-/// Centroids as a kernel wants to read them.
+/// Centroids as the kernels read them: in panels of `width` side by side. A panel is rows of
+/// `width` floats: the fixed errors, the biases, and what each column of a point is multiplied
+/// with. The last panel is narrower, a multiple of the kernel's lanes.
+///
+/// The first column of a point is its length and meets the centroid's slope: an error grows with
+/// the length, so that a score comes out as an upper bound of the true one. It is nowhere higher by
+/// more than twice fixed + slope * length. The bias, fixed error included, is -inf for a centroid
+/// that must never be chosen.
 struct PackedCentroids {
-    AlignedFloats data;
+    enum Head { kFixed, kBias, kSlope, kCoordinates };
+
+    const float* panels = nullptr; // on a cache line
     int64_t k = 0;
-    int64_t d = 0;
+    int64_t columns = 0; // of a point, its length included
 };
 
-class ScoreKernel {
-   public:
-    virtual ~ScoreKernel() = default;
-    virtual const char* name() const = 0;
+struct ScoreKernel {
+    const char* name;
+    int64_t panel;     // centroids side by side
+    int64_t lanes;     // the last panel has a multiple of these
+    int64_t workspace; // floats a row
 
-    /// @param rows  [k x d] float32
-    /// @param bias  [k], -inf for a centroid that must never be chosen
-    virtual PackedCentroids pack(
-            const float* rows, const float* bias, int64_t k, int64_t d) const = 0;
-
-    /// Floats of workspace that score() needs for such a block.
-    virtual int64_t workspace(int64_t rows, const PackedCentroids& centroids) const = 0;
-
-    /// Offers every score that may win to its row's list, in ascending order of ids.
-    /// @param points  [rows x d] packed, rows a multiple of kRowMultiple
+    /// Offers every centroid that may win to its row's list, in ascending order of ids.
+    /// @param points  [rows x columns] packed, rows a multiple of kRowMultiple
     /// @param lists   [rows]
-    virtual void score(
+    void (*score)(
             const float* points,
             int64_t rows,
             const PackedCentroids& centroids,
             float* workspace,
-            Candidates* lists) const = 0;
+            Candidates* lists);
 
     static constexpr int64_t kRowMultiple = 8;
 };
 
-/// Works everywhere: SGEMM of the BLAS library on tiles that stay in the second-level cache.
-const ScoreKernel& blas_score_kernel();
+/// Centroids of the next panel, where so many are left.
+inline int64_t panel_width(const ScoreKernel& kernel, int64_t left) {
+    const int64_t whole = (left + kernel.lanes - 1) / kernel.lanes * kernel.lanes;
+    return whole < kernel.panel ? whole : kernel.panel;
+}
 
 /// Those this CPU can run, fastest first, and the first of them.
 std::vector<const ScoreKernel*> score_kernels();

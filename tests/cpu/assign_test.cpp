@@ -1,8 +1,5 @@
 /// assign() against float64 brute force, for every score kernel this machine can run.
-#include <faiss_flash/cpu/assign.h>
-#include <faiss_flash/cpu/centroid_table.h>
-#include <faiss_flash/kmeans.h>
-
+#include <cpu/brute_force.h>
 #include <support/data.h>
 #include <support/oracle.h>
 
@@ -18,57 +15,7 @@ namespace {
 
 using test::Floats;
 
-struct Outcome {
-    std::vector<int64_t> ids;
-    std::vector<double> values;
-    int64_t decided = 0;
-};
-
-/// What assigns: a score kernel for all rows, or for all but short ones.
-struct Kernels {
-    const ScoreKernel* scores;
-    const NarrowKernel* narrow;
-};
-
-std::vector<Kernels> all_kernels() {
-    std::vector<Kernels> all;
-    for (const ScoreKernel* scores : score_kernels()) {
-        all.push_back({scores, nullptr});
-    }
-    for (const NarrowKernel* narrow : narrow_kernels()) {
-        all.push_back({&score_kernel(), narrow});
-    }
-    return all;
-}
-
-Outcome run(const Kernels& kernels, const Points& points, const Floats& centroids, Metric metric) {
-    const int64_t d = points.d();
-    const CentroidTable table(
-            centroids.data(),
-            static_cast<int64_t>(centroids.size()) / d,
-            d,
-            metric,
-            *kernels.scores,
-            kernels.narrow);
-    BlockAssigner assigner(points, table);
-    Outcome outcome;
-    const int64_t rows = BlockAssigner::rows_per_block(d);
-    for (int64_t first = 0; first < points.n(); first += rows) {
-        const auto count = static_cast<size_t>(std::min(rows, points.n() - first));
-        std::vector<int32_t> ids(count, 0x5a5a5a5a); // poisoned: every entry must be written
-        std::vector<double> values(count, -12345);
-        outcome.decided +=
-                assigner.run(first, static_cast<int64_t>(count), ids.data(), values.data());
-        outcome.ids.insert(outcome.ids.end(), ids.begin(), ids.end());
-        outcome.values.insert(outcome.values.end(), values.begin(), values.end());
-    }
-    return outcome;
-}
-
-struct Assign : testing::TestWithParam<std::tuple<Kernels, Metric>> {
-    Kernels kernels = std::get<0>(GetParam());
-    Metric metric = std::get<1>(GetParam());
-
+struct Assign : EveryKernel {
     Outcome expect_exact(
             const Floats& x, const Floats& centroids, int64_t d, bool ties_are_exact = true) {
         const auto n = static_cast<int64_t>(x.size()) / d;
@@ -265,33 +212,7 @@ TEST_P(Assign, StridedAndNarrowTypes) {
     EXPECT_EQ(test::count_wrong(metric, x, centroids, 10, outcome.ids), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-        Kernels,
-        Assign,
-        testing::Combine(
-                testing::ValuesIn(all_kernels()),
-                testing::Values(Metric::l2, Metric::inner_product)),
-        [](const auto& tested) {
-            const Kernels& kernels = std::get<0>(tested.param);
-            const std::string name = kernels.narrow ? std::string("narrow_") + kernels.narrow->isa
-                                                    : kernels.scores->name();
-            return name + (std::get<1>(tested.param) == Metric::l2 ? "_l2" : "_inner_product");
-        });
-
-/// The bound must be a bound: float32 scores of adversarial sums stay within it.
-TEST(Margin, CoversTheErrorOfFloatScores) {
-    const int64_t d = 512;
-    for (unsigned seed = 0; seed < 20; seed++) {
-        const Floats centroids = test::normal(10, d, seed, 3);
-        const CentroidTable table(centroids.data(), 10, d, Metric::inner_product);
-        const Floats x = test::normal(1, d, seed + 100, 3);
-        Floats out(x.size());
-        const double length = table.center(x.data(), out.data());
-        EXPECT_GT(table.margin(length), 2 * d * 0x1p-24 * length);
-        EXPECT_TRUE(std::isinf(table.margin(std::numeric_limits<double>::infinity())));
-        EXPECT_TRUE(std::isinf(table.margin(std::numeric_limits<double>::quiet_NaN())));
-    }
-}
+INSTANTIATE_TEST_SUITE_P(Kernels, Assign, EveryKernel::every(), EveryKernel::name);
 
 } // namespace
 } // namespace faiss_flash::cpu

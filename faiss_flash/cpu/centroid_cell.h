@@ -1,0 +1,103 @@
+/// Centroids of one assignment pass, centred, scaled and packed, with the bounds of the errors that
+/// their float32 scores can have.
+///
+/// Every metric is "maximise x . c + bias". With m the middle of the centroids and s a power of
+/// two,
+///   l2:            x' = (x - m) s,  c' = (c - m) s,  bias = -|c'|^2 / 2
+///                  score = (|x - m|^2 - |x - c|^2) s^2 / 2
+///   inner product: x' = x s,        c' = (c - m) s,  bias = 0
+///                  score = (x . c - x . m) s^2
+/// Both orders are those of the metric; subtracting m keeps numbers small where data lies far from
+/// the origin, s keeps them inside float32's range.
+///
+/// Bound, u = 2^-24, n = d + 12, A = |x'| |c'| + |bias|: the bound that is added to a score is g A,
+/// g = n u / (1 - 2 n u), of c' and x' as they were rounded. The float32 sum of the d products, the
+/// bias and the bound itself is off by at most h (1 + g) A with h = (d + 3) u / (1 - (d + 3) u) in
+/// any order of summation (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). Rounding
+/// x' and c' adds 2 u |x'| |c'|, rounding the bias and taking it from the rounded c' 3 u |bias|,
+/// and the comparison with a rounded bar 2 u A. g covers them: g (1 - h) >= h + 5 u and some more
+/// for what is of second order, as long as n u <= 1 / 4. It is each centroid's own: where some are
+/// long and some are short, the short ones' scores are as exact as those are small. Underflow adds
+/// at most 2^-120 d (1 + |x'|) in IEEE's arithmetic, with subnormal numbers. What float64 measures
+/// is off as well, by (d + 8) 2^-53 of |x - c|^2 or |x| |c|: centroids that it cannot tell apart
+/// are all candidates, so that the result is always float64's, ties to the lowest id.
+#pragma once
+
+#include <faiss_flash/cpu/candidates.h>
+#include <faiss_flash/cpu/packing.h>
+#include <faiss_flash/cpu/row_ops.h>
+#include <faiss_flash/kmeans.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace faiss_flash::cpu {
+
+/// Centroids as they were given.
+struct Centroids {
+    const float* data; // [k x d]
+    int64_t k;
+    int64_t d;
+    Metric metric;
+
+    const float* row(int64_t id) const { return data + id * d; }
+};
+
+class CentroidCell {
+   public:
+    /// @param ids     which of the centroids, ascending
+    /// @param narrow  takes over where rows are short enough; or null
+    CentroidCell(
+            const Centroids& centroids,
+            std::vector<int32_t> ids,
+            const ScoreKernel& kernel,
+            const NarrowKernel* narrow);
+
+    int64_t size() const { return static_cast<int64_t>(ids_.size()); }
+    const std::vector<float>& middle() const { return middle_; }
+    const ScoreKernel& kernel() const { return kernel_; }
+    PackedCentroids packed() const { return panels_.view(); }
+    /// The kernel for short rows, or null; and what it reads.
+    const NarrowKernel* narrow() const { return narrow_kernel_; }
+    NarrowCentroids narrow_centroids() const;
+
+    /// Writes x' [d] and returns a bound of |x'|, infinity where float32 scores say nothing: x is
+    /// not finite, or they may leave float32's range.
+    float center(const float* x, float* out) const;
+
+    /// Twice the part of the error that is the same for all scores of a row of this length.
+    float common_error(float length) const { return 2 * common_ * length * length; }
+
+    /// Measures a few of the cell's centroids in float64, as far as float32 cannot tell that one of
+    /// them or one that was measured before is nearer.
+    /// @param places  in ids
+    void measure(const float* x, const int32_t* places, int64_t count, Nearest& nearest) const;
+
+   private:
+    void choose_middle();
+    void choose_scale();
+    ScoredCentroids score();
+    ScoredCentroids::Score score_of(double length) const;
+    void find_longest(double length);
+    void measure(const float* x, int32_t place, Nearest& nearest) const;
+    const float* row(int64_t place) const {
+        return centroids_.row(ids_[static_cast<size_t>(place)]);
+    }
+
+    const Centroids centroids_;
+    const std::vector<int32_t> ids_;
+    const ScoreKernel& kernel_;
+    const NarrowKernel* const narrow_kernel_;
+    const RowOps& ops_;
+    std::vector<float> middle_; // that centroids are moved by
+    std::vector<float> origin_; // that points are moved by
+    float scale_ = 1;
+    double middle_length_ = 0; // |m| s
+    float common_ = 0;         // of a score's error: common |x'|^2
+    float longest_ = 0;        // |x'| from which scores may leave float32's range
+    float stretch_ = 1;        // what |x'| in float32 may be too short by
+    PackedPanels panels_;
+    PackedGroups groups_;
+};
+
+} // namespace faiss_flash::cpu

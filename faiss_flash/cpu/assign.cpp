@@ -43,6 +43,9 @@ BlockAssigner::BlockAssigner(const Points& points, const CentroidTable& table)
     const int64_t rows =
             round_up(std::min(rows_per_block(table.d()), points.n()), ScoreKernel::kRowMultiple);
     raw_ = AlignedFloats(rows * table.d());
+    if (table.line()) {
+        return;
+    }
     const CentroidCell& cell = table.cells().front();
     if (!cell.narrow()) {
         centred_ = AlignedFloats(rows * cell.packed().columns);
@@ -61,6 +64,10 @@ BlockAssigner::BlockAssigner(const Points& points, const CentroidTable& table)
 
 int64_t BlockAssigner::run(int64_t first, int64_t count, int32_t* ids, double* values) {
     const RowBlock block = points_.read(first, count, raw_.get());
+    if (table_.line()) {
+        table_.line()->assign(block.data, block.stride, count, ids, values);
+        return 0; // float32 has no part in it
+    }
     const int64_t decided = table_.cells().size() > 1
                                     ? run_cells(block, count, ids, values)
                                     : run_cell(table_.cells().front(), block, count, ids, values);

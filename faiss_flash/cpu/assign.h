@@ -14,7 +14,8 @@ namespace faiss_flash::cpu {
 /// One thread's assigner. IO a block: its points once, all centroids once from a cache; FLOPs
 /// 2 * rows * k * d in float32, plus d in float64 for each point and each candidate left.
 ///
-/// Rows that are short enough have a kernel of their own (narrow.h). For all others:
+/// Points on a line have a method of their own (line.h), and rows that are short enough a kernel
+/// (narrow.h). For all others:
 /// 1. Points are centred and scaled, and their lengths say what errors their scores can have.
 /// 2. The score kernel streams the centroids and leaves each point's candidates.
 /// 3. One candidate left: certified. Several: float64 decides, ties to the lowest id. Numbers

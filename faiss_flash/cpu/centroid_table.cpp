@@ -45,6 +45,10 @@ CentroidTable::CentroidTable(
         const ScoreKernel& kernel,
         const NarrowKernel* narrow)
     : centroids_{data, k, d, metric} {
+    if (d == 1) {
+        line_.emplace(data, k, metric);
+        return;
+    }
     // What a cell costs a row, in centroids; and so many that finding out is no more than packing.
     const int64_t cost = narrow && d <= NarrowCentroids::kMostColumns ? 64 : 16;
     constexpr int64_t kMostCells = 64;

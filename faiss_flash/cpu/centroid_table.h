@@ -2,8 +2,10 @@
 #pragma once
 
 #include <faiss_flash/cpu/centroid_cell.h>
+#include <faiss_flash/cpu/line.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace faiss_flash::cpu {
@@ -24,6 +26,8 @@ class CentroidTable {
             const NarrowKernel* narrow = narrow_kernel());
 
     int64_t d() const { return centroids_.d; }
+    /// Where a point is one number, in the place of cells.
+    const std::optional<LineCentroids>& line() const { return line_; }
     const std::vector<CentroidCell>& cells() const { return cells_; }
 
     /// True where `value` beats `other` under the metric.
@@ -37,6 +41,7 @@ class CentroidTable {
     std::vector<std::vector<int32_t>> split(const std::vector<int32_t>& ids, int64_t most) const;
 
     const Centroids centroids_;
+    std::optional<LineCentroids> line_;
     std::vector<CentroidCell> cells_;
     std::vector<double> radii_; // of the cells
 };

@@ -58,7 +58,7 @@ const std::vector<float>& points(const Shape& shape) {
     if (x.empty()) {
         std::mt19937 generator(1);
         std::normal_distribution<float> distribution;
-        x.resize(static_cast<size_t>(shape.n * shape.d));
+        x.resize(static_cast<size_t>(std::max(shape.n, shape.k) * shape.d));
         std::generate(x.begin(), x.end(), [&] { return distribution(generator); });
     }
     return x;
@@ -185,10 +185,22 @@ void shapes(benchmark::internal::Benchmark* cases) {
     cases->ArgNames({"N", "K", "d"})->UseRealTime()->Unit(benchmark::kMillisecond);
 }
 
+/// Calls of few rows, for which the engine packs all centroids first.
+void few_rows(benchmark::internal::Benchmark* cases) {
+    for (const int64_t d : {8, 32, 128, 256, 768}) {
+        for (const int64_t n : {32, 128, 512, 2048}) {
+            cases->Args({n, 4096, d});
+        }
+    }
+    cases->ArgNames({"N", "K", "d"})->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+
 BENCHMARK(assign_f32)->Apply(shapes);
 BENCHMARK(assign_u8)->Apply(shapes);
 BENCHMARK(assign_faiss)->Apply(shapes);
 BENCHMARK(iteration<faiss_flash::Clustering>)->Apply(shapes);
 BENCHMARK(iteration<faiss::Clustering>)->Apply(shapes);
+BENCHMARK(assign_f32)->Name("few_rows_f32")->Apply(few_rows);
+BENCHMARK(assign_faiss)->Name("few_rows_faiss")->Apply(few_rows);
 
 } // namespace

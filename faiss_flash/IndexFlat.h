@@ -11,7 +11,7 @@
 namespace faiss_flash {
 
 /// faiss::IndexFlatL2 whose search with k = 1, and so assign() and any IVF's add(), goes through
-/// the fused assignment: the ids are those of exact arithmetic. Calls with fewer than 32, or 4 d,
+/// the fused assignment: the ids are those of exact arithmetic. Calls with fewer than 512, or 4 d,
 /// rows go to FAISS, in float32, which is faster then. A query with a NaN or an Inf gets the id -1.
 /// Cloned, and written by faiss::write_index, as a plain flat index.
 struct IndexFlatL2 : faiss::IndexFlatL2 {

@@ -53,7 +53,8 @@ class FaissFlashT3(BaseANN):
 
     def fit(self, dataset):
         ds = DATASETS[dataset]()
-        index = faiss_flash.index_factory(ds.d, self._key, _METRICS[self._metric], self._device)
+        metric = _METRICS[self._metric]
+        index = faiss_flash.index_factory(ds.d, self._key, metric, device=self._device)
         ivf = _ivf_of(index)
         if ivf is not None and self._niter > 0:
             ivf.cp.niter = self._niter

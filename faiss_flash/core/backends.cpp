@@ -72,11 +72,14 @@ const Backend& backend_for(const VectorView& points, const std::string& device) 
                 argument + " is not one of auto, " + names_of(backends()) +
                 ", which can be used here (\"cuda\": the first of them that is a GPU)");
     }
+    if (points.space == MemorySpace::host) {
+        throw InvalidArgument(
+                argument +
+                " cannot be used in a process that was forked from one that had found it");
+    }
     throw InvalidArgument(
-            std::string("points.space=") +
-            (points.space == MemorySpace::device ? "device" : "host") +
-            ": points.data is not in memory that " + (wanted == "auto" ? "a backend" : wanted) +
-            " can read here");
+            std::string("points.space=device: points.data is not in memory that ") +
+            (wanted == "auto" ? "a backend" : wanted) + " can read here");
 }
 
 } // namespace faiss_flash

@@ -16,18 +16,17 @@ namespace {
 
 /// A call of the engine packs all vectors of the index first, on one thread; FAISS's takes up to 19
 /// rows as they are, and more by BLAS. The cost of both grows with the number of vectors, which
-/// does not count therefore. FAISS's time over the engine's, one thread, medians over 64 to 16384
-/// vectors (bench_cpu --benchmark_filter=few_rows; with two threads 1.07 for 4 d rows of d = 128):
-///     rows       20     64    2 d    4 d    8 d
-///     d = 8    0.67   1.31   1.04   0.93   1.50
-///     d = 32   0.28   0.68   0.71   0.93   1.12
-///     d = 128  0.29   0.49   0.83   0.95   1.04
-///     d = 256  0.29   0.41   0.82   0.89   0.99
-///     d = 768  0.16   0.25   0.71   0.73   0.74
-/// From 4 d rows on, more of them change little: what is left is the gain, or the price of exact
-/// answers. The number of threads must not count: results would depend on it.
+/// does not count therefore. FAISS's time over the engine's for 4096 vectors, one thread of an EPYC
+/// without AVX-512, medians of three (bench_cpu --benchmark_filter=few_rows):
+///     rows       32    128    512   2048
+///     d = 8    0.33   1.20   3.75   8.45
+///     d = 32   0.31   0.84   1.93   3.05
+///     d = 128  0.24   0.53   1.05   1.56
+///     d = 256  0.21   0.42   0.82   1.14
+///     d = 768  0.20   0.28   0.55   0.78
+/// The number of threads must not count: results would depend on it.
 bool enough_rows(int64_t n, int64_t d) {
-    constexpr int64_t kFewest = 32;
+    constexpr int64_t kFewest = 512; // as few_rows.py
     return n >= std::max(kFewest, 4 * d);
 }
 

@@ -11,17 +11,17 @@
 #
 # With both threads of that machine, where faiss's BLAS gains little, at 512 rows: 1.7 | 7.9,
 # 1.9 | 3.5 and, at d = 768, 1.1 | 4.2 (k = 256); at 128 rows 0.3, 0.2 and 1.4 beside 1.15.1.
-_ROWS = 512
+_ROWS = 512  # and 4 d, as in faiss_flash/plugin/flat_index.cpp
 # rows * k * d: as above, for whole adds, d = 64, beside 1.15.1: to IVF64,Flat 0.78 at 1000 rows and
 # 0.75 at 4000, to IVF256,Flat 1.4 at 1000.
 _WORK = 1 << 24
 
 
-def engine_searches(rows):
+def engine_searches(rows, d):
     """False where a search of so many rows is left to faiss."""
-    return rows >= _ROWS
+    return rows >= max(_ROWS, 4 * d)
 
 
 def engine_adds(rows, k, d):
     """False where finding the lists of so many rows among k is left to faiss."""
-    return rows >= _ROWS and rows * k * d >= _WORK
+    return engine_searches(rows, d) and rows * k * d >= _WORK

@@ -36,7 +36,7 @@ def add(index, x, ids=None, device="auto"):
     if not index.is_trained:
         raise InvalidArgument("index is not trained (is_trained=False)")
     whole = faiss.downcast_index(index)  # owns nothing: `index` must live on
-    ivf = _ivf_of(whole, ids is not None) if engine_searches(len(x)) else None
+    ivf = _ivf_of(whole, ids is not None) if engine_searches(len(x), 0) else None
     if ivf is None or not engine_adds(len(x), ivf.nlist, ivf.d):
         _add_by_faiss(whole, x, ids)
         return

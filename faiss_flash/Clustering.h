@@ -11,10 +11,10 @@ namespace faiss_flash {
 
 /// Drop-in for faiss::Clustering. Deviations are listed in faiss_flash/plugin/README.md.
 ///
-/// The engine runs where the index is a flat one (faiss::IndexFlat and subclasses that keep vectors
-/// as it does) with the L2 or the inner product metric. Any other index is part of what the caller
-/// asked for (an HNSW assigner, a GPU index, another metric) and is given to faiss::Clustering
-/// itself; so are init_methods other than RANDOM (FAISS >= 1.14).
+/// The engine runs where the index is a flat one (faiss::IndexFlat, IndexFlatL2, IndexFlatIP or
+/// this library's) with the L2 or the inner product metric. Any other index is part of what the
+/// caller asked for (an HNSW assigner, a GPU index, a class of his own, another metric) and is
+/// given to faiss::Clustering itself; so are init_methods other than RANDOM (FAISS >= 1.14).
 ///
 /// Errors are faiss::FaissException. A training that fails leaves centroids, iteration_stats and
 /// the index as they were.

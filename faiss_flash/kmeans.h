@@ -198,7 +198,7 @@ FAISS_FLASH_API void check_finite(const VectorView& rows, const std::string& nam
 FAISS_FLASH_API int num_threads();
 
 /// Does what omp_set_num_threads() does, for programs whose OpenMP is not this library's (a Python
-/// wheel brings its own). threads > 0.
+/// wheel brings its own). threads: 1 to 4096.
 FAISS_FLASH_API void set_num_threads(int threads);
 
 /// The names of the backends of this build that can run on this machine, best first.

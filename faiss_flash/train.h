@@ -22,9 +22,9 @@ namespace faiss_flash {
 void train(faiss::Index& index, int64_t n, const float* x, const std::string& device = "auto");
 
 /// Does what index.add(n, x), or add_with_ids(n, x, xids), does, with the coarse assignments of an
-/// IVF with a flat quantizer on the engine, where n is at least 512 and 4 d; fewer rows are assigned
-/// by FAISS, which is faster then. Lists, ids and direct maps are those of FAISS with the same
-/// centroids, but for rows whose nearest centroid float32 arithmetic gets wrong.
+/// IVF with a flat quantizer on the engine, where n is at least 512 and 4 d; fewer rows are
+/// assigned by FAISS, which is faster then. Lists, ids and direct maps are those of FAISS with the
+/// same centroids, but for rows whose nearest centroid float32 arithmetic gets wrong.
 /// @param x     [n x index.d]; where a row is rejected nothing is added
 /// @param xids  [n] or null
 void add(

@@ -65,6 +65,11 @@ void check_host_view(const VectorView& view, const char* name) {
             std::string(name) + ".space is device memory; only points may lie there");
 }
 
+void check_metric(Metric metric) {
+    require(metric == Metric::l2 || metric == Metric::inner_product,
+            named("metric", static_cast<int>(metric)) + " is not a Metric");
+}
+
 void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options) {
     check_view(input.points, "points");
     check_count("k", k);
@@ -77,6 +82,9 @@ void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOpt
     require(product_fits(k, input.points.d * 8),
             named("k", k) + " centroids of " + named("d", input.points.d) +
                     " overflow the address space");
+    check_metric(options.metric);
+    require(options.precision == Precision::exact || options.precision == Precision::fast,
+            named("precision", static_cast<int>(options.precision)) + " is not a Precision");
     check_count("niter", options.niter);
     check_count("nredo", options.nredo);
     require(options.max_points_per_centroid != 0,

@@ -13,6 +13,9 @@ void check_view(const VectorView& view, const char* name);
 /// The same, and rows that the host cannot read.
 void check_host_view(const VectorView& view, const char* name);
 
+/// A value that the caller cast to the type may be none of its names.
+void check_metric(Metric metric);
+
 /// Everything about kmeans()'s arguments that can be told without reading the points.
 void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options);
 

@@ -21,6 +21,7 @@ void assign(
     const Polling polling(poll);
     check_view(points, "points");
     check_host_view(centroids, "centroids");
+    check_metric(metric);
     if (centroids.n == 0 || centroids.n > std::numeric_limits<int32_t>::max()) {
         throw InvalidArgument(
                 "centroids.n=" + std::to_string(centroids.n) + " must be 1 to 2^31 - 1");

@@ -29,6 +29,8 @@ void check_codebooks(const Codebooks& books) {
     if (books.ksub <= 0 || books.ksub > 256) {
         reject("codebooks.ksub=" + std::to_string(books.ksub) + " must be 1 to 256");
     }
+    const int64_t entries = books.subspaces * books.ksub;
+    check_finite_rows(VectorView::of(books.data, entries, books.dsub), "codebooks");
 }
 
 void check_lists(const Lists& lists, int64_t n) {
@@ -96,6 +98,9 @@ void encode(
     if (stride < parts) {
         reject("stride=" + std::to_string(stride) + " is less than a code's " +
                std::to_string(parts) + " bytes");
+    }
+    if (!codes && rows.n > 0) {
+        reject("codes is null with rows.n=" + std::to_string(rows.n));
     }
     check_lists(lists, rows.n);
     const Points points(rows);

@@ -365,6 +365,11 @@ Estimate estimate(
         throw InvalidArgument("k=" + std::to_string(k) + " exceeds n=" + std::to_string(n));
     }
     const int64_t points = points_trained_on(n, k, options);
+    if (static_cast<double>(batch) * static_cast<double>(points) * static_cast<double>(d) > 1e17) {
+        throw InvalidArgument(
+                "batch=" + std::to_string(batch) + " problems of " + std::to_string(points) +
+                " points of d=" + std::to_string(d) + " overflow the address space");
+    }
     const Backend& backend = backend_for(VectorView(), options.device);
     Estimate result =
             estimate_on(backend, {batch, points, d, k, dtype, options.precision, true}, options);

@@ -45,8 +45,10 @@ int num_threads() {
 }
 
 void set_num_threads(int threads) {
-    if (threads <= 0) {
-        throw InvalidArgument("threads=" + std::to_string(threads) + " must be positive");
+    constexpr int kMost = 4096; // OpenMP ends the process where it cannot start as many
+    if (threads <= 0 || threads > kMost) {
+        throw InvalidArgument(
+                "threads=" + std::to_string(threads) + " must be 1 to " + std::to_string(kMost));
     }
     omp_set_num_threads(threads);
 }

@@ -46,6 +46,9 @@ void IndexIVFFlat::train(int64_t n, const float* x) {
 void IndexIVFFlat::add_with_ids(int64_t n, const float* x, const int64_t* xids) {
     require(is_trained, "add: the index is not trained (is_trained=0)");
     require_finite(n, x, d);
+    if (n == 0) {
+        return; // FAISS asks for lists, even of none
+    }
     std::vector<int64_t> lists(static_cast<size_t>(n));
     if (const faiss::IndexFlat* flat = as_flat(*quantizer)) {
         assign_rows(*flat, n, x, lists.data(), device);

@@ -5,6 +5,7 @@
 #include <faiss/index_factory.h>
 #include <faiss_flash/IndexFlat.h>
 #include <faiss_flash/index_factory.h>
+#include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/flat_index.h>
 #include <faiss_flash/train.h>
 
@@ -56,6 +57,7 @@ void accelerate(faiss::Index& index, const std::string& device) {
 
 std::unique_ptr<faiss::Index> index_factory(
         int d, const char* description, faiss::MetricType metric, const std::string& device) {
+    require(description != nullptr, "description is null");
     std::unique_ptr<faiss::Index> index(faiss::index_factory(d, description, metric));
     accelerate(*index, device);
     return index;

@@ -1,8 +1,9 @@
 #include <faiss_flash/plugin/flat_index.h>
 
+#include <faiss_flash/IndexFlat.h>
 #include <faiss_flash/plugin/caller_rows.h>
+#include <faiss_flash/plugin/containers.h>
 #include <faiss_flash/plugin/errors.h>
-#include <faiss_flash/plugin/faiss_version.h>
 #include <faiss_flash/plugin/interrupt.h>
 
 #include <algorithm>
@@ -103,14 +104,14 @@ void search_by_faiss(
 } // namespace
 
 const faiss::IndexFlat* as_flat(const faiss::Index& index) {
-#if FAISS_FLASH_FAISS_AT_LEAST(1, 13, 1)
-    if (dynamic_cast<const faiss::IndexFlatPanorama*>(&index)) {
-        return nullptr; // its vectors do not lie one behind the other
-    }
-#endif
     const bool known = index.metric_type == faiss::METRIC_L2 ||
                        index.metric_type == faiss::METRIC_INNER_PRODUCT;
-    return known ? dynamic_cast<const faiss::IndexFlat*>(&index) : nullptr;
+    return known ? exactly<const faiss::IndexFlat,
+                           const faiss::IndexFlatL2,
+                           const faiss::IndexFlatIP,
+                           const IndexFlatL2,
+                           const IndexFlatIP>(index)
+                 : nullptr;
 }
 
 Metric engine_metric(faiss::MetricType metric) {

@@ -97,6 +97,24 @@ TEST_F(Arguments, InfinityInThePoints) {
     x[8 * 99 + 7] = -INFINITY;
     expect_rejected("points[99][7] is not finite: input contains NaN's or Inf's");
 }
+TEST_F(Arguments, ValuesThatHaveNoName) {
+    options.metric = static_cast<Metric>(9);
+    expect_rejected("metric=9");
+    options.metric = Metric::l2;
+    options.precision = static_cast<Precision>(7);
+    expect_rejected("precision=7");
+}
+TEST(Threads, MoreThanCanBeStarted) {
+    const int before = num_threads();
+    for (const int threads : {-1, 0, 100000, std::numeric_limits<int>::max()}) {
+        EXPECT_THROW(set_num_threads(threads), InvalidArgument) << threads;
+    }
+    EXPECT_EQ(num_threads(), before);
+}
+TEST(Estimates, SizesThatOverflow) {
+    EXPECT_THROW(
+            estimate(1000, 8, 3, KMeansOptions(), DType::f32, int64_t{1} << 62), InvalidArgument);
+}
 TEST_F(Arguments, NiterZero) {
     options.niter = 0;
     expect_rejected("niter=0");

@@ -85,6 +85,13 @@ TEST(Encode, BadInputIsNamed) {
     expect("ksub=257", data.lists(), {books.data, kParts, 257, kDsub}, kParts);
     expect("rows.d=15", data.lists(), {books.data, kParts, kEntries, 4}, kParts);
     expect("subspaces=0", data.lists(), {books.data, 0, kEntries, kDsub}, kParts);
+    test::Floats with_nan(books.data, books.data + kParts * kEntries * kDsub);
+    with_nan[(2 * kEntries + 3) * kDsub + 1] = NAN;
+    expect("codebooks[" + std::to_string(2 * kEntries + 3) + "][1]",
+           data.lists(),
+           {with_nan.data(), kParts, kEntries, kDsub},
+           kParts);
+    EXPECT_THROW(encode(data.view(), {}, books, nullptr, kParts), InvalidArgument);
     data.list_of_row[4] = kLists;
     expect("of_row[4]=7", data.lists(), books, kParts);
     data.rows[7 * kD + 2] = std::numeric_limits<float>::quiet_NaN();

@@ -289,6 +289,45 @@ TEST(OwnAdd, OfAUsersClassIsDone) {
     EXPECT_EQ(index.quantizer_trains_alone, 0);
 }
 
+/// Finds the first vector, always.
+struct First : faiss::IndexFlatL2 {
+    using IndexFlatL2::IndexFlatL2;
+    void search(
+            int64_t n,
+            const float* x,
+            int64_t k,
+            float* distances,
+            int64_t* labels,
+            const faiss::SearchParameters* params) const override {
+        IndexFlatL2::search(n, x, k, distances, labels, params);
+        std::fill_n(labels, n * k, 0);
+    }
+};
+
+TEST(OwnSearch, OfAUsersQuantizerIsDone) {
+    First quantizer(kDim);
+    faiss::IndexIVFFlat index(&quantizer, kDim, 16);
+    train(index, kPoints, points().data());
+    accelerate(index);
+    EXPECT_EQ(index.quantizer, &quantizer);
+    add(index, kPoints, points().data());
+    index.add(kPoints, points().data());
+    EXPECT_EQ(index.invlists->list_size(0), static_cast<size_t>(2 * kPoints));
+}
+
+TEST(OwnAdd, OfNoRowsIsFine) {
+    faiss::IndexFlatL2 quantizer(kDim);
+    IndexIVFFlat index(&quantizer, kDim, 16);
+    index.train(kPoints, points().data());
+    index.add(0, points().data());
+    index.add(0, nullptr);
+    EXPECT_EQ(index.ntotal, 0);
+}
+
+TEST(Factory, NullIsNoDescription) {
+    EXPECT_THROW(faiss_flash::index_factory(kDim, nullptr), faiss::FaissException);
+}
+
 TEST(Train, ATrainedFastScanKeepsItsCodebook) {
     faiss::IndexPQFastScan index(kDim, 8, 4);
     train(index, kPoints, points().data());

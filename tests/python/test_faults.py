@@ -301,3 +301,73 @@ def test_other_numeric_types_go_to_faiss():
         else:
             with pytest.raises(expected):
                 add(ROWS.astype("float16"), numeric_type=faiss.Float16)
+
+
+class Counting(faiss.IndexIVFFlat):
+    """Somebody's own index: what it does must be done."""
+
+    def __init__(self):
+        self.quantizer_held = faiss.IndexFlatL2(D)
+        super().__init__(self.quantizer_held, D, 20)
+        self.calls = []
+
+    def train(self, x):
+        self.calls.append("train")
+        super().train(x)
+
+    def add(self, x):
+        self.calls.append("add")
+        super().add(x)
+
+    def add_with_ids(self, x, ids):
+        self.calls.append("add_with_ids")
+        super().add_with_ids(x, ids)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_methods_of_a_class_of_somebodys_own(accelerated):
+    index = Counting()
+    if accelerated:
+        faiss_flash.accelerate(index)
+        index.train(ROWS)
+        index.add(ROWS)
+        index.add_with_ids(ROWS[:3], np.arange(3))
+    else:
+        faiss_flash.train(index, ROWS)
+        faiss_flash.add(index, ROWS)
+        faiss_flash.add(index, ROWS[:3], np.arange(3))
+    assert index.calls == ["train", "add", "add_with_ids"]
+    assert index.ntotal == len(ROWS) + 3
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e30])
+@pytest.mark.parametrize("rows", [1, 30, 700])
+@pytest.mark.parametrize(
+    "key", ["IVF20,Flat", "IVF20,SQ8", "PCA16,IVF20,Flat", "IDMap2,IVF20,Flat"]
+)
+def test_rows_with_squares_beyond_float32_are_added(key, rows, scale):
+    x = ROWS[:rows] * np.float32(scale)
+    for make in (faiss.index_factory, faiss_flash.index_factory):
+        index = make(D, key)
+        faiss_flash.train(index, ROWS)
+        if make is faiss.index_factory:
+            fill(*[functools.partial(faiss_flash.add, index)] * 2, key, x)
+        else:
+            fill(index.add, index.add_with_ids, key, x)
+        ivf = faiss.extract_index_ivf(index)
+        assert index.ntotal == sum(ivf.invlists.list_size(i) for i in range(20)) == rows
+    flat = faiss_flash.IndexFlatL2(D)
+    flat.add(ROWS[:50])
+    assert (flat.search(x, 1)[1] >= 0).all()
+
+
+def test_training_on_rows_with_squares_beyond_float32():
+    """Codes are trained on them, or nothing is changed: by faiss before 1.8 it would crash."""
+    index = faiss.index_factory(D, "IVF20,PQ8x4np")
+    before = faiss.serialize_index(index)
+    try:
+        faiss_flash.train(index, ROWS * np.float32(1e30))
+        assert index.is_trained
+    except ValueError as error:
+        assert "beyond float32" in str(error)
+        np.testing.assert_array_equal(faiss.serialize_index(index), before)

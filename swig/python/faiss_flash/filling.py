@@ -11,7 +11,14 @@ from .coarse import assign_lists
 from .encoder import codes_of, encodes
 from .errors import InvalidArgument, InvalidShape
 from .few_rows import engine_adds, engine_searches
-from .parts import cpp_class, engine_metric, quantizer_of, require_index, transforms_of
+from .parts import (
+    cpp_class,
+    engine_metric,
+    own_method,
+    quantizer_of,
+    require_index,
+    transforms_of,
+)
 
 _MAPS = ("IndexIDMap", "IndexIDMap2")
 # Those whose add_with_ids() is: find the rows' lists, then add_core().
@@ -35,9 +42,13 @@ def add(index, x, ids=None, device="auto"):
             raise InvalidShape(f"ids has shape {ids.shape}, expected ({len(x)},)")
     if not index.is_trained:
         raise InvalidArgument("index is not trained (is_trained=False)")
+    own = own_method(index, "add" if ids is None else "add_with_ids")
+    if own:
+        own(x) if ids is None else own(x, ids)
+        return
     whole = faiss.downcast_index(index)  # owns nothing: `index` must live on
-    ivf = _ivf_of(whole, ids is not None) if engine_searches(len(x), 0) else None
-    if ivf is None or not engine_adds(len(x), ivf.nlist, ivf.d):
+    ivf = _ivf_of(whole, ids is not None) if engine_searches(x) else None
+    if ivf is None or not engine_adds(x, ivf.nlist):
         _add_by_faiss(whole, x, ids)
         return
     steps = _steps(whole, x, ids, device)

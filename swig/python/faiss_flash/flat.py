@@ -15,7 +15,7 @@ def nearest(flat, x, device):
     """(D, I), (n,) each, of x (n, d); None where faiss's own search must or had better answer."""
     flat = faiss.downcast_index(flat)
     metric = engine_metric(flat)
-    if metric is None or not flat.ntotal or not engine_searches(len(x), flat.d):
+    if metric is None or not flat.ntotal or not engine_searches(x):
         return None
     try:
         check_finite(x, "x")

@@ -1,7 +1,9 @@
 """Indexes whose own methods go through the engine."""
 
 import faiss
+import numpy as np
 
+from .few_rows import all_for_faiss
 from .filling import add
 from .parts import require_index
 from .signatures import asks_for_more
@@ -22,14 +24,16 @@ class EngineIndex:
 
     def add(self, x, *args, **options):
         """add(index, x); with more arguments than x, faiss's own."""
-        if asks_for_more(super().add, (x, *args), options, 1):
+        few = self.is_trained and all_for_faiss(x, self.d)
+        if few or asks_for_more(super().add, (x, *args), options, 1):
             super().add(x, *args, **options)
         else:
             add(self, x, None, self.device)
 
     def add_with_ids(self, x, ids, *args, **options):
         """add(index, x, ids); with more arguments than these, faiss's own."""
-        if asks_for_more(super().add_with_ids, (x, ids, *args), options, 2):
+        few = self.is_trained and all_for_faiss(x, self.d) and np.shape(ids) == (len(x),)
+        if few or asks_for_more(super().add_with_ids, (x, ids, *args), options, 2):
             super().add_with_ids(x, ids, *args, **options)
         else:
             add(self, x, ids, self.device)

@@ -29,6 +29,15 @@ def cpp_class(index, method):
     return wrapped.__qualname__.partition(".")[0]
 
 
+def own_method(index, method):
+    """`method` of a class that a user derived from faiss's or from ours in Python; else None."""
+    for cls in type(index).__mro__:
+        library = cls.__module__.partition(".")[0]
+        if method in vars(cls) and library != "faiss_flash":
+            return None if library == "faiss" else vars(cls)[method].__get__(index)
+    return None
+
+
 def transforms_of(index):
     """Those of an IndexPreTransform."""
     chain = index.chain

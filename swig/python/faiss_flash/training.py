@@ -13,9 +13,18 @@ from .calls import as_finite_floats, check_finite
 from .coarse import assign_lists, residuals_of, train_quantizer
 from .codebooks import engine_trains, trained
 from .encoder import reconstructed, table_made_after
+from .errors import InvalidArgument
+from .few_rows import beyond_float32
 from .opq import train_opq
 from .options import FAISS_VERSION
-from .parts import cpp_class, named_classes, quantizer_of, require_index, transforms_of
+from .parts import (
+    cpp_class,
+    named_classes,
+    own_method,
+    quantizer_of,
+    require_index,
+    transforms_of,
+)
 
 _GPU_IVF = named_classes("GpuIndexIVF")
 _IVF_PQ = named_classes("IndexIVFPQ", "IndexIVFPQFastScan")
@@ -47,8 +56,9 @@ def train(index, x, device="auto"):
     require_index(index)
     x = as_finite_floats(x, index.d)
     whole = faiss.downcast_index(index)  # owns nothing: `index` must live on
+    own = own_method(index, "train")
     with unchanged_on_error(whole):
-        _train(whole, x, device)
+        own(x) if own else _train(whole, x, device)
 
 
 def _train(index, x, device):
@@ -132,6 +142,8 @@ def _train_ivf(index, x, device):
     if full and isinstance(index, _RESIDUAL_ENCODERS) and FAISS_VERSION >= (1, 8):
         _train_encoder(index, x, device)
     elif full and isinstance(index, _IVF_PQ):
+        if beyond_float32(x):
+            raise InvalidArgument("x has squares beyond float32: faiss < 1.8 trains no codes on it")
         rows, _ = _encoder_rows(index, x, device)
         with _both_codebooks(index, rows, device):
             index.train(x)

@@ -29,6 +29,9 @@ void check_codebooks(const Codebooks& books) {
     if (books.ksub <= 0 || books.ksub > 256) {
         reject("codebooks.ksub=" + std::to_string(books.ksub) + " must be 1 to 256");
     }
+}
+
+void check_finite_codebooks(const Codebooks& books) {
     const int64_t entries = books.subspaces * books.ksub;
     check_finite_rows(VectorView::of(books.data, entries, books.dsub), "codebooks");
 }
@@ -99,6 +102,7 @@ void encode(
         reject("stride=" + std::to_string(stride) + " is less than a code's " +
                std::to_string(parts) + " bytes");
     }
+    check_finite_codebooks(codebooks); // no sooner: their size was not checked before
     if (!codes && rows.n > 0) {
         reject("codes is null with rows.n=" + std::to_string(rows.n));
     }

@@ -85,11 +85,6 @@ void gemm(
 
 } // namespace
 
-void multiply(
-        const float* rows, int64_t n, const float* columns, int64_t k, int64_t d, float* products) {
-    gemm("T", "N", k, n, d, columns, d, rows, d, products);
-}
-
 void multiply_by(
         const float* rows, int64_t n, const float* matrix, int64_t k, int64_t d, float* products) {
     gemm("N", "N", k, n, d, matrix, k, rows, d, products);
@@ -100,7 +95,7 @@ void multiply_in_parallel(
     constexpr int64_t kRows = 1024; // of a call
     const SingleThreadedBlas single;
     for_each_range(n, kRows, [&](int64_t first, int64_t end) {
-        multiply(rows + first * d, end - first, columns, k, d, products + first * k);
+        gemm("T", "N", k, end - first, d, columns, d, rows + first * d, d, products + first * k);
     });
 }
 

@@ -21,15 +21,12 @@ class SingleThreadedBlas {
     bool counts_ = false; // among those that the library is told for
 };
 
-/// products [n x k] = rows [n x d] . columns [k x d]^T, by the calling thread.
-void multiply(
-        const float* rows, int64_t n, const float* columns, int64_t k, int64_t d, float* products);
-
 /// products [n x k] = rows [n x d] . matrix [d x k], by the calling thread.
 void multiply_by(
         const float* rows, int64_t n, const float* matrix, int64_t k, int64_t d, float* products);
 
-/// multiply() by all threads; the same bits for any number of them.
+/// products [n x k] = rows [n x d] . columns [k x d]^T, by all threads; the same bits for any
+/// number of them.
 void multiply_in_parallel(
         const float* rows, int64_t n, const float* columns, int64_t k, int64_t d, float* products);
 

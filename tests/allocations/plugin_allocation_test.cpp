@@ -14,9 +14,7 @@
 #include <faiss/IndexRefine.h>
 #include <faiss/VectorTransform.h>
 #include <faiss/impl/FaissException.h>
-#include <faiss/impl/io.h>
 #include <faiss/index_factory.h>
-#include <faiss/index_io.h>
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -91,9 +89,7 @@ Outcome trained(const char* key, const std::string& device) {
 }
 
 Outcome filled(const faiss::Index& before, const std::string& device, bool named) {
-    faiss::VectorIOReader reader;
-    reader.data = test::written(before);
-    const IndexPointer index(faiss::read_index(&reader));
+    const IndexPointer index = test::written_and_read(before);
     std::vector<int64_t> ids(kRows);
     std::iota(ids.begin(), ids.end(), 100);
     return changed(

@@ -5,6 +5,7 @@
 
 #include <support/data.h>
 #include <support/oracle.h>
+#include <support/written.h>
 
 #include <faiss/IVFlib.h>
 #include <faiss/IndexIDMap.h>
@@ -12,8 +13,6 @@
 #include <faiss/VectorTransform.h>
 #include <faiss/clone_index.h>
 #include <faiss/impl/AuxIndexStructures.h>
-#include <faiss/impl/io.h>
-#include <faiss/index_io.h>
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -23,14 +22,7 @@ namespace faiss_flash {
 namespace {
 
 using test::Floats;
-
-std::unique_ptr<faiss::Index> written_and_read(const faiss::Index& index) {
-    faiss::VectorIOWriter writer;
-    faiss::write_index(&index, &writer);
-    faiss::VectorIOReader reader;
-    reader.data = writer.data;
-    return std::unique_ptr<faiss::Index>(faiss::read_index(&reader));
-}
+using test::written_and_read;
 
 void expect_same_lists(const faiss::IndexIVF& a, const faiss::IndexIVF& b) {
     ASSERT_EQ(a.nlist, b.nlist);

@@ -6,6 +6,7 @@
 #include <faiss_flash/train.h>
 
 #include <support/data.h>
+#include <support/written.h>
 
 #include <faiss/IVFlib.h>
 #include <faiss/IndexFlat.h>
@@ -18,9 +19,7 @@
 #include <faiss/VectorTransform.h>
 #include <faiss/clone_index.h>
 #include <faiss/impl/FaissException.h>
-#include <faiss/impl/io.h>
 #include <faiss/index_factory.h>
-#include <faiss/index_io.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -31,6 +30,7 @@ namespace faiss_flash {
 namespace {
 
 using test::Floats;
+using test::written_and_read;
 using IndexPointer = std::unique_ptr<faiss::Index>;
 
 constexpr int kDim = 16;
@@ -57,14 +57,6 @@ double length(const float* vector) {
         squares += static_cast<double>(vector[j]) * vector[j];
     }
     return std::sqrt(squares);
-}
-
-IndexPointer written_and_read(const faiss::Index& index) {
-    faiss::VectorIOWriter writer;
-    faiss::write_index(&index, &writer);
-    faiss::VectorIOReader reader;
-    reader.data = writer.data;
-    return IndexPointer(faiss::read_index(&reader));
 }
 
 /// Both ways to train an accelerated index.

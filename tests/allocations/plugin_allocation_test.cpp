@@ -164,6 +164,9 @@ std::vector<Operation> operations(const std::string& device) {
           "IVF8_HNSW4,PQ4+4",
           "IVF8,PQ4x4fs",
           "PCA8,IVF8,SQ8"}) {
+        if (device != "cpu" && std::strstr(key, "HNSW")) {
+            continue; // the graph finds the lists, FAISS the codes: nothing is asked of the device
+        }
         const std::shared_ptr<faiss::Index> index(made(key));
         train(*index, kRows, rows().data(), "cpu");
         const bool named = std::strncmp(key, "IDMap", 5) == 0;

@@ -107,11 +107,11 @@ struct KMeansOptions {
     /// "auto": the best that can read the points, or what the environment variable
     /// FAISS_FLASH_DEVICE says; "cpu", "cuda" (the first GPU), "cuda:0", "cuda:1", ...
     std::string device = "auto";
-    int niter = 25;                ///< iterations a restart, > 0
-    int nredo = 1;                 ///< restarts, > 0; the one with the best last objective wins
-    bool spherical = false;        ///< centroids are scaled to length 1 after every update
-    bool int_centroids = false;    ///< coordinates are rounded, halves away from zero
-    bool frozen_centroids = false; ///< the initial centroids given are not updated
+    int niter = 25;             ///< iterations a restart; 0: the initial centroids, no statistics
+    int nredo = 1;              ///< restarts, > 0; the one with the best last objective wins
+    bool spherical = false;     ///< centroids are scaled to length 1 after every update
+    bool int_centroids = false; ///< coordinates are rounded, halves away from zero
+    bool frozen_centroids = false;         ///< the initial centroids given are not updated
     int64_t min_points_per_centroid = 39;  ///< fewer give a warning on stderr
     int64_t max_points_per_centroid = 256; ///< more are sampled; negative = use all; not 0
     int64_t seed = 1234; ///< of sampling and initial centroids; negative = the clock

@@ -18,7 +18,7 @@ struct OpqInput {
     int64_t subspaces = 0;       ///< divides d_out
     int64_t ksub = 256;          ///< centroids of a sub-space, <= n
     std::vector<float> rotation; ///< [d_out x max(d, d_out)] with orthonormal rows: the first one
-    int niter = 50;              ///< alternations, > 0
+    int niter = 50;              ///< alternations; 0: the first rotation
     int niter_first = 40;        ///< k-means iterations of the first of them,
     int niter_later = 4;         ///< and of the others, from the codebooks before
 };

@@ -45,7 +45,9 @@ class Lloyd {
           stats_(batch_),
           search_seconds_(batch_),
           update_seconds_(batch_),
-          session_(backend.open(problems, k, options.metric, options.precision)) {
+          session_(
+                  options.niter > 0 ? backend.open(problems, k, options.metric, options.precision)
+                                    : nullptr) {
         rules_.frozen = options.frozen_centroids ? given_ : 0;
         rules_.spherical = options.spherical;
         rules_.int_centroids = options.int_centroids;
@@ -64,7 +66,7 @@ class Lloyd {
             }
             run_restart(redo);
             for (size_t b = 0; b < batch_; b++) {
-                const double objective = stats_[b].back().objective;
+                const double objective = stats_[b].empty() ? 0 : stats_[b].back().objective;
                 const bool better = options_.metric == Metric::l2 ? objective < best_objective[b]
                                                                   : objective > best_objective[b];
                 if (redo == 0 || better) {
@@ -85,6 +87,10 @@ class Lloyd {
    private:
     void run_restart(int redo) {
         seed_centroids(redo);
+        if (options_.niter == 0) {
+            apply_rules(rules_, static_cast<int64_t>(batch_) * k_, d_, centroids_.data());
+            return;
+        }
         session_->start(centroids_.data(), rules_);
         const Clock::time_point start = Clock::now();
         std::vector<bool> running(batch_, true);

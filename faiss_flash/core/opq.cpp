@@ -36,8 +36,8 @@ void check_input(const OpqInput& input) {
          {std::pair{"niter", input.niter},
           std::pair{"niter_first", input.niter_first},
           std::pair{"niter_later", input.niter_later}}) {
-        if (value <= 0) {
-            reject(std::string(name) + "=" + std::to_string(value) + " must be positive");
+        if (value < 0) {
+            reject(std::string(name) + "=" + std::to_string(value) + " must not be negative");
         }
     }
 }

@@ -115,10 +115,6 @@ TEST(Estimates, SizesThatOverflow) {
     EXPECT_THROW(
             estimate(1000, 8, 3, KMeansOptions(), DType::f32, int64_t{1} << 62), InvalidArgument);
 }
-TEST_F(Arguments, NiterZero) {
-    options.niter = 0;
-    expect_rejected("niter=0");
-}
 TEST_F(Arguments, NiterNegative) {
     options.niter = -1;
     expect_rejected("niter=-1");

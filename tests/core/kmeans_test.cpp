@@ -225,6 +225,33 @@ TEST(KMeans, ConstantData) {
     EXPECT_EQ(result.iterations[0].nsplit, 4);
 }
 
+TEST(KMeans, NoIterationGivesTheInitialCentroids) {
+    const Floats x = test::descriptors(800, 6, 12);
+    KMeansOptions options;
+    options.niter = 0;
+    options.nredo = 3;
+    options.return_assignment = true;
+    KMeansInput input = input_of(x, 6);
+    input.initial_centroids = input_of(x, 6).points;
+    input.initial_centroids.n = 2; // the first two; the other seven are points
+    for (const std::string& device : available_backends()) {
+        options.device = device;
+        options.spherical = false;
+        const KMeansResult result = kmeans(input, 9, options);
+        EXPECT_TRUE(result.iterations.empty());
+        EXPECT_TRUE(std::equal(x.begin(), x.begin() + 12, result.centroids.begin()));
+        EXPECT_EQ(result.assignment[0], 0);
+        EXPECT_EQ(result.assignment[1], 1);
+        EXPECT_GE(std::count(result.distances.begin(), result.distances.end(), 0.f), 9);
+        options.spherical = true;
+        for (const KMeansResult& one : batch_kmeans({input, input}, 9, options)) {
+            for (auto row = one.centroids.begin(); row != one.centroids.end(); row += 6) {
+                EXPECT_NEAR(std::inner_product(row, row + 6, row, 0.f), 1, 1e-5);
+            }
+        }
+    }
+}
+
 TEST(KMeans, EveryDTypeGivesTheSameClusters) {
     const Floats x = test::descriptors(800, 6, 12); // 0 to 255: exact in all types but i8
     std::vector<uint8_t> bytes(x.begin(), x.end());

@@ -84,7 +84,6 @@ std::vector<Bad> bad_inputs() {
             {"null_x", "x is null with n=300", [](Call& call) { call.data = nullptr; }},
             {"nan", "x[3][4] is not finite", [](Call& call) { call.x[28] = NAN; }},
             {"inf", "x[299][7] is not finite", [](Call& call) { call.x[2399] = -INFINITY; }},
-            {"niter_zero", "niter=0", [](Call& call) { call.clustering.niter = 0; }},
             {"niter_negative", "niter=-1", [](Call& call) { call.clustering.niter = -1; }},
             {"nredo_zero", "nredo=0", [](Call& call) { call.clustering.nredo = 0; }},
             {"nredo_negative", "nredo=-2", [](Call& call) { call.clustering.nredo = -2; }},

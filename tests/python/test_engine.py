@@ -136,7 +136,6 @@ def test_batch_equals_a_loop():
         (dict(k=301), "n=300) should be at least as large as number of clusters (k=301"),
         (dict(k=0), "k=0"),
         (dict(k=2.5), "k=2.5"),
-        (dict(niter=0), "niter=0"),
         (dict(niter=-1), "niter=-1"),
         (dict(nredo=0), "nredo=0"),
         (dict(max_points_per_centroid=0), "max_points_per_centroid=0"),

@@ -209,7 +209,7 @@ def test_errors_are_those_of_faiss_and_of_python():
     calls = {
         "k=64": lambda: index.train(ROWS[:10]),
         "not trained": lambda: index.add(ROWS),
-        "niter=0": lambda: faiss_flash.Kmeans(D, 5, niter=0).train(ROWS),
+        "niter=-1": lambda: faiss_flash.Kmeans(D, 5, niter=-1).train(ROWS),
         "k=5000": lambda: faiss_flash.Clustering(D, 5000).train(ROWS, flat),
         "nredo=0": lambda: faiss_flash.kmeans(ROWS, 5, nredo=0),
         "metric": lambda: faiss_flash.assign(ROWS, ROWS[:5], metric="l3"),

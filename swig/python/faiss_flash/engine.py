@@ -53,8 +53,8 @@ class KMeansResult:
 
     @property
     def objective(self):
-        """The objective of the last iteration."""
-        return float(self.obj[-1])
+        """The objective of the last iteration; without one 0, as faiss.Kmeans says."""
+        return float(self.obj[-1]) if len(self.obj) else 0.0
 
 
 def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
@@ -74,7 +74,8 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
     metric : "l2" or "ip"
         Or faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT.
     **options
-        niter=25, nredo=1, spherical=False, int_centroids=False, frozen_centroids=False,
+        niter=25 (0: the initial centroids), nredo=1, spherical=False, int_centroids=False,
+        frozen_centroids=False,
         min_points_per_centroid=39, max_points_per_centroid=256 (negative: use all points),
         seed=1234, use_faster_subsampling=False, early_stop_threshold=0.0 (None: never stop early),
         verbose=False, return_assignment=False. Meanings are FAISS's.

@@ -236,7 +236,7 @@ def test_copies_of_an_index_train_and_add(copied):
         other = copied(index)
         other.train(ROWS)
         other.add(ROWS)
-        assert isinstance(other, faiss.IndexIVFFlat) and other.device == "cpu"
+        assert type(other) is faiss.IndexIVFFlat
         assert other.ntotal == len(ROWS) and index.ntotal == 0 and not index.is_trained
 
 

@@ -4,8 +4,9 @@ The engine, free of FAISS: :func:`kmeans`, :func:`assign`, :func:`batch_kmeans`.
 
 FAISS's classes on the engine: ``Clustering``, ``Kmeans``, ``IndexIVFFlat``, ``IndexIVFPQ`` and so
 on; ``train(index, x)``, ``add(index, x)``, ``accelerate(index)``, ``index_factory(d, description)``
-for any index. They are loaded on first use, over whatever faiss is installed: compiled ones where
-the package was built against that very faiss, else classes in Python that do the same.
+for any index; ``patch()`` for FAISS's own classes, or ``python -m faiss_flash script.py``. They are
+loaded on first use, over whatever faiss is installed: compiled ones where the package was built
+against that very faiss, else classes in Python that do the same.
 """
 
 from .engine import (
@@ -34,7 +35,9 @@ CLASS_NAMES = (
     "accelerate",
     "add",
     "index_factory",
+    "patch",
     "train",
+    "unpatch",
 )
 
 __all__ = [

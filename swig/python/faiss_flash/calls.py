@@ -1,4 +1,5 @@
-"""The engine as FAISS's classes call it: with as many threads as FAISS may use at that moment.
+"""The engine as FAISS's classes call it: with as many threads as FAISS may use at that moment, and
+ended by FAISS's InterruptCallback, such as a TimeoutCallback.
 
 A wheel of faiss brings an OpenMP of its own, which the engine's does not ask.
 """
@@ -8,35 +9,41 @@ from functools import wraps
 
 import faiss
 
-from . import arrays, engine, swig_engine
+from . import arrays, engine, swig_engine, trace
 
 
 @contextmanager
-def _threads_of_faiss():
-    before = swig_engine.num_threads()
+def _like_faiss():
+    threads = swig_engine.num_threads()
     swig_engine.set_num_threads(faiss.omp_get_max_threads())
+    poll = swig_engine.set_poll(faiss.InterruptCallback.check)
     try:
         yield
     finally:
-        swig_engine.set_num_threads(before)
+        swig_engine.set_poll(poll)
+        swig_engine.set_num_threads(threads)
 
 
-def _as_faiss(function):
+def _as_faiss(function, name=None):
+    """name: what a trace calls it, if it is worth a word."""
+
     @wraps(function)
-    def with_its_threads(*args, **options):
-        with _threads_of_faiss():
+    def called_like_faiss(*args, **options):
+        if name:
+            trace.ran(name)
+        with _like_faiss():
             return function(*args, **options)
 
-    return with_its_threads
+    return called_like_faiss
 
 
-assign = _as_faiss(engine.assign)
-batch_kmeans = _as_faiss(engine.batch_kmeans)
+assign = _as_faiss(engine.assign, "assignment")
+batch_kmeans = _as_faiss(engine.batch_kmeans, "k-means of codebooks")
 check_finite = _as_faiss(arrays.check_finite)
-kmeans = _as_faiss(engine.kmeans)
-run_encode = _as_faiss(swig_engine.run_encode)
-run_opq = _as_faiss(swig_engine.run_opq)
-run_residual_table = _as_faiss(swig_engine.run_residual_table)
+kmeans = _as_faiss(engine.kmeans, "k-means")
+run_encode = _as_faiss(swig_engine.run_encode, "codes")
+run_opq = _as_faiss(swig_engine.run_opq, "OPQ")
+run_residual_table = _as_faiss(swig_engine.run_residual_table, "precomputed table")
 
 
 def as_finite_floats(x, d, name="x"):

@@ -5,8 +5,11 @@ from contextlib import contextmanager
 import faiss
 import numpy as np
 
-from .calls import batch_kmeans, kmeans
+from . import trace
+from .arrays import as_floats
+from .calls import batch_kmeans, check_finite, kmeans
 from .options import engine_options, engine_takes
+from .scope import calls_are_faisss
 
 _DEFAULT = faiss.ProductQuantizer.Train_default
 _HOT_START = faiss.ProductQuantizer.Train_hot_start
@@ -46,6 +49,14 @@ def train_codebooks(pq, x, device):
     return np.stack([result.centroids for result in results])
 
 
+def train_pq(faisss, pq, device, x):
+    """pq.train(x), which without the engine is faisss(x)."""
+    x = as_floats(x, pq.d)
+    check_finite(x, "x")
+    with calls_are_faisss(), trained(pq, x, device):
+        faisss(x)
+
+
 @contextmanager
 def trained(pq, x, device):
     """Within it, faiss's own training of x keeps the codebooks that the engine has found for x.
@@ -53,6 +64,7 @@ def trained(pq, x, device):
     Afterwards the parameters are what they were.
     """
     if not engine_trains(pq):
+        trace.left_to_faiss("codebooks that only it trains")
         yield
         return
     train_type, niter = pq.train_type, pq.cp.niter

@@ -5,6 +5,7 @@ from functools import partial
 import faiss
 import numpy as np
 
+from . import trace
 from .atomic import uninterrupted
 from .calls import as_finite_floats, check_finite
 from .coarse import assign_lists
@@ -19,6 +20,7 @@ from .parts import (
     require_index,
     transforms_of,
 )
+from .scope import calls_are_faisss
 
 _MAPS = ("IndexIDMap", "IndexIDMap2")
 # Those whose add_with_ids() is: find the rows' lists, then add_core().
@@ -35,6 +37,39 @@ def add(index, x, ids=None, device="auto"):
     a NaN or an Inf.
     """
     require_index(index)
+    own = own_method(index, "add" if ids is None else "add_with_ids")
+    if own is None:
+        add_rows(index, x, ids, device)
+        return
+    x, ids = _checked(index, x, ids)
+    own(x) if ids is None else own(x, ids)
+
+
+def is_filled_here(index):
+    """Whether rows may end in an inverted file: all else is faiss's."""
+    if isinstance(index, faiss.IndexIVF):
+        return True
+    inner = getattr(index, "index", None) or getattr(index, "base_index", None)
+    return isinstance(inner, faiss.Index) and is_filled_here(faiss.downcast_index(inner))
+
+
+def add_rows(index, x, ids, device):
+    """add() to an index whose own add() is faiss's."""
+    x, ids = _checked(index, x, ids)
+    whole = faiss.downcast_index(index)  # owns nothing: `index` must live on
+    ivf = _ivf_of(whole, ids is not None) if engine_searches(x) else None
+    with calls_are_faisss():
+        if ivf is None or not engine_adds(x, ivf.nlist):
+            trace.left_to_faiss("few rows, or lists that the engine cannot find")
+            _add_by_faiss(whole, x, ids)
+            return
+        steps = _steps(whole, x, ids, device)
+        with uninterrupted():
+            for step in steps:
+                step()
+
+
+def _checked(index, x, ids):
     x = as_finite_floats(x, index.d)
     if ids is not None:
         ids = np.ascontiguousarray(ids, dtype="int64")
@@ -42,19 +77,7 @@ def add(index, x, ids=None, device="auto"):
             raise InvalidShape(f"ids has shape {ids.shape}, expected ({len(x)},)")
     if not index.is_trained:
         raise InvalidArgument("index is not trained (is_trained=False)")
-    own = own_method(index, "add" if ids is None else "add_with_ids")
-    if own:
-        own(x) if ids is None else own(x, ids)
-        return
-    whole = faiss.downcast_index(index)  # owns nothing: `index` must live on
-    ivf = _ivf_of(whole, ids is not None) if engine_searches(x) else None
-    if ivf is None or not engine_adds(x, ivf.nlist):
-        _add_by_faiss(whole, x, ids)
-        return
-    steps = _steps(whole, x, ids, device)
-    with uninterrupted():
-        for step in steps:
-            step()
+    return x, ids
 
 
 def _ivf_of(index, with_ids):

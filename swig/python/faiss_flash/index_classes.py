@@ -1,75 +1,65 @@
-"""Indexes whose own methods go through the engine."""
+"""Indexes that the engine always serves."""
 
 import faiss
-import numpy as np
 
-from .few_rows import all_for_faiss
-from .filling import add
+from .methods import install
 from .parts import require_index
-from .signatures import asks_for_more
-from .training import train
+from .scope import OnEngine, Patch, serve
 
 
-class EngineIndex:
-    """What an index of faiss becomes: train and add go through the engine."""
+class EngineIndex(OnEngine):
+    """A base of the index classes of this package: train and add go through the engine."""
 
-    device = "auto"  #: where the engine runs: "cpu", "cuda", "cuda:1"
-
-    def train(self, x, *args, **options):
-        """train(index, x); with more arguments than x, faiss's own."""
-        if asks_for_more(super().train, (x, *args), options, 1):
-            super().train(x, *args, **options)
-        else:
-            train(self, x, self.device)
-
-    def add(self, x, *args, **options):
-        """add(index, x); with more arguments than x, faiss's own."""
-        few = self.is_trained and all_for_faiss(x, self.d)
-        if few or asks_for_more(super().add, (x, *args), options, 1):
-            super().add(x, *args, **options)
-        else:
-            add(self, x, None, self.device)
-
-    def add_with_ids(self, x, ids, *args, **options):
-        """add(index, x, ids); with more arguments than these, faiss's own."""
-        few = self.is_trained and all_for_faiss(x, self.d) and np.shape(ids) == (len(x),)
-        if few or asks_for_more(super().add_with_ids, (x, ids, *args), options, 2):
-            super().add_with_ids(x, ids, *args, **options)
-        else:
-            add(self, x, ids, self.device)
-
-    def __reduce__(self):  # for pickle and copy: the class itself has no name in a module
-        return _unpickled, (faiss.serialize_index(self), self.device)
+    def __reduce__(self):  # for pickle and copy: faiss's ordinary index, as a file has it
+        return faiss.deserialize_index, (faiss.serialize_index(self),)
 
 
-def _unpickled(data, device):
-    return accelerate(faiss.deserialize_index(data), device)
+class IndexIVFFlat(EngineIndex, faiss.IndexIVFFlat):
+    """faiss.IndexIVFFlat on the engine."""
 
 
-def engine_class(base):
-    """The class of faiss's `base` with train and add on the engine; the same for the same base."""
-    if issubclass(base, EngineIndex):
-        return base
-    if base not in _made:
-        doc = f"faiss.{base.__name__} whose train and add go through the engine."
-        _made[base] = type(base.__name__, (EngineIndex, base), {"__doc__": doc})
-    return _made[base]
+class IndexIVFPQ(EngineIndex, faiss.IndexIVFPQ):
+    """faiss.IndexIVFPQ on the engine."""
 
 
-_made = {}
+class IndexIVFPQFastScan(EngineIndex, faiss.IndexIVFPQFastScan):
+    """faiss.IndexIVFPQFastScan whose training is on the engine."""
+
+
+class IndexIVFScalarQuantizer(EngineIndex, faiss.IndexIVFScalarQuantizer):
+    """faiss.IndexIVFScalarQuantizer on the engine."""
+
+
+class IndexPQ(EngineIndex, faiss.IndexPQ):
+    """faiss.IndexPQ whose training is on the engine."""
 
 
 def accelerate(index, device="auto"):
     """Makes the index's own train, add and add_with_ids go through the engine; returns the index.
 
-    The object in C++ is and stays faiss's: files, clones and copies on GPUs are ordinary indexes.
+    Its type stays faiss's: files, pickles, clones and copies on GPUs are ordinary indexes.
     """
     require_index(index)
-    index.__class__ = engine_class(type(index))
-    index.device = device
+    install()
+    serve(index, device)
     return index
 
 
 def index_factory(d, description, metric=faiss.METRIC_L2, *args, device="auto"):
     """faiss.index_factory(), accelerated; args: what this version of it has more."""
     return accelerate(faiss.index_factory(d, description, metric, *args), device)
+
+
+def patch(device="auto"):
+    """From now on faiss's own classes go through the engine where it can serve them.
+
+    That is train, add and add_with_ids of every index, Clustering and Kmeans, ProductQuantizer and
+    OPQMatrix, in all threads, until unpatch() or the end of a `with patch():`. Everything else, and
+    the types of objects, stay faiss's. FAISS_FLASH_TRACE=1 in the environment prints what went
+    where. Calls nest: the last one that is in force says where the engine runs.
+    """
+    install()
+    return Patch(device)
+
+
+install()

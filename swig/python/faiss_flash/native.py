@@ -46,8 +46,19 @@ _check_layout()
 from .clustering import CheckedClustering  # noqa: E402
 from .filling import add  # noqa: E402, F401
 from .flat import EngineFlat  # noqa: E402
-from .index_classes import EngineIndex, accelerate, engine_class, index_factory  # noqa: E402, F401
-from .kmeans_class import make_kmeans  # noqa: E402
+from .index_classes import (  # noqa: E402, F401
+    EngineIndex,
+    IndexIVFPQ,
+    IndexIVFPQFastScan,
+    IndexIVFScalarQuantizer,
+    IndexPQ,
+    accelerate,
+    index_factory,
+    patch,
+)
+from .kmeans_class import Kmeans  # noqa: E402, F401
+from .methods import install  # noqa: E402
+from .scope import unpatch  # noqa: E402, F401
 from .training import train  # noqa: E402, F401
 
 # numpy arguments, as faiss gives them to its own classes.
@@ -56,6 +67,7 @@ for _compiled in (swig_native.IndexFlatIP, swig_native.IndexFlatL2, swig_native.
     faiss.class_wrappers.handle_Index(_compiled)
 # The index points to its quantizer: keep that alive.
 faiss.add_ref_in_constructor(swig_native.IndexIVFFlat, 0)
+install(swig_native.IndexIVFFlat)
 
 
 class Clustering(CheckedClustering, swig_native.Clustering):
@@ -74,11 +86,3 @@ class IndexIVFFlat(EngineIndex, swig_native.IndexIVFFlat):
     """faiss.IndexIVFFlat on the engine, also where C++ calls it."""
 
     device = swig_native.IndexIVFFlat.device  # the field of C++
-
-
-# Those that the compiled module does not have.
-IndexIVFPQ = engine_class(faiss.IndexIVFPQ)
-IndexIVFPQFastScan = engine_class(faiss.IndexIVFPQFastScan)
-IndexIVFScalarQuantizer = engine_class(faiss.IndexIVFScalarQuantizer)
-IndexPQ = engine_class(faiss.IndexPQ)
-Kmeans = make_kmeans(Clustering)

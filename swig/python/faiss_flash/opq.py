@@ -3,14 +3,21 @@
 import faiss
 import numpy as np
 
-from . import swig_engine
+from . import swig_engine, trace
 from .arrays import view_of
-from .calls import run_opq
+from .calls import as_finite_floats, run_opq
 from .engine import make_options
 from .errors import InvalidArgument
 from .options import engine_options, engine_takes
+from .scope import calls_are_faisss
 
 _PQ_POINTS_PER_CENTROID = 1000  # as faiss trains the codebooks of an OPQMatrix
+
+
+def train_matrix(matrix, x, device):
+    """matrix.train(x) of an OPQMatrix that stands alone."""
+    with calls_are_faisss():
+        train_opq(matrix, as_finite_floats(x, matrix.d_in), device)
 
 
 def train_opq(matrix, x, device):
@@ -18,6 +25,7 @@ def train_opq(matrix, x, device):
     pq = matrix.pq or faiss.ProductQuantizer(matrix.d_out, matrix.M, 8)
     default = faiss.ProductQuantizer.Train_default
     if pq.assign_index is not None or pq.train_type != default or not engine_takes(pq.cp):
+        trace.left_to_faiss("codebooks that only it trains")
         matrix.train(x)
         return
     if len(x) > matrix.max_train_points:

@@ -25,6 +25,7 @@ from .parts import (
     require_index,
     transforms_of,
 )
+from .scope import calls_are_faisss
 
 _GPU_IVF = named_classes("GpuIndexIVF")
 _IVF_PQ = named_classes("IndexIVFPQ", "IndexIVFPQFastScan")
@@ -54,11 +55,27 @@ def train(index, x, device="auto"):
     was. Raises InvalidArgument, a ValueError, naming the argument for bad input.
     """
     require_index(index)
+    own = own_method(index, "train")
+    if own is None:
+        train_parts(index, x, device)
+        return
+    x = as_finite_floats(x, index.d)
+    with unchanged_on_error(faiss.downcast_index(index)):
+        own(x)
+
+
+def is_trained_here(index):
+    """Whether something in it may be trained by the engine, as far as its class tells."""
+    index = faiss.downcast_index(index)
+    return isinstance(index, _GPU_IVF) or cpp_class(index, "train") in _TRAINERS
+
+
+def train_parts(index, x, device):
+    """train() of an index whose own train() is faiss's."""
     x = as_finite_floats(x, index.d)
     whole = faiss.downcast_index(index)  # owns nothing: `index` must live on
-    own = own_method(index, "train")
-    with unchanged_on_error(whole):
-        own(x) if own else _train(whole, x, device)
+    with calls_are_faisss(), unchanged_on_error(whole):
+        _train(whole, x, device)
 
 
 def _train(index, x, device):

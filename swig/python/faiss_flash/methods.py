@@ -1,0 +1,132 @@
+"""faiss's own methods, each replaced once by one that asks scope.py whether the engine serves it.
+
+The one mechanism behind patch(), accelerate() and the classes of this package: the types of objects
+stay faiss's. A method that the engine does not serve at the moment is faiss's, arguments and all.
+"""
+
+import functools
+import inspect
+import threading
+import warnings
+
+import faiss
+import numpy as np
+
+from . import trace
+from .clustering import train_clustering
+from .codebooks import train_pq
+from .few_rows import all_for_faiss
+from .filling import add_rows, is_filled_here
+from .opq import train_matrix
+from .scope import device_of
+from .signatures import asks_for_more
+from .training import is_trained_here, train_parts
+
+_lock = threading.Lock()
+_warned = set()
+
+
+def _train_index(faisss, index, device, x, *args, **options):
+    if asks_for_more(faisss, (x, *args), options, 1):
+        trace.left_to_faiss("arguments that only it has")
+    elif is_trained_here(index):
+        return train_parts(index, x, device)
+    return faisss(x, *args, **options)
+
+
+def _add_to_index(faisss, index, device, x, *args, **options):
+    if index.is_trained and all_for_faiss(x, index.d):
+        trace.left_to_faiss("few rows")
+    elif asks_for_more(faisss, (x, *args), options, 1):
+        trace.left_to_faiss("arguments that only it has")
+    elif is_filled_here(index):
+        return add_rows(index, x, None, device)
+    return faisss(x, *args, **options)
+
+
+def _add_to_index_with_ids(faisss, index, device, x, ids, *args, **options):
+    if index.is_trained and all_for_faiss(x, index.d) and np.shape(ids) == (len(x),):
+        trace.left_to_faiss("few rows")
+    elif asks_for_more(faisss, (x, ids, *args), options, 2):
+        trace.left_to_faiss("arguments that only it has")
+    elif is_filled_here(index):
+        return add_rows(index, x, ids, device)
+    return faisss(x, ids, *args, **options)
+
+
+def _train_clustering(faisss, clustering, device, x, index, weights=None):
+    if not train_clustering(clustering, device, x, index, weights):
+        faisss(x, index, weights)
+
+
+def _train_matrix(faisss, matrix, device, x):
+    train_matrix(matrix, x, device)
+
+
+# By class and method: what the engine does, and the parameters that it knows.
+_SERVED = (
+    (faiss.Index, "train", _train_index, ("x",)),
+    (faiss.Index, "add", _add_to_index, ("x",)),
+    (faiss.Index, "add_with_ids", _add_to_index_with_ids, ("x", "ids")),
+    (faiss.Clustering, "train", _train_clustering, ("x", "index", "weights")),
+    (faiss.ProductQuantizer, "train", train_pq, ("x",)),
+    (faiss.OPQMatrix, "train", _train_matrix, ("x",)),
+)
+
+
+def install(*classes):
+    """Replaces the methods of faiss's classes, and of these, that are not replaced yet.
+
+    Once replaced they stay so: what they do is decided at each call. Called again where something
+    else, such as faiss.contrib.torch_utils, may have replaced them since.
+    """
+    with _lock:
+        named = [value for value in vars(faiss).values() if isinstance(value, type)]
+        for cls in dict.fromkeys([*named, *classes]):
+            for base, name, serve, known in _SERVED:
+                if issubclass(cls, base) and name in vars(cls):
+                    _replace(cls, name, serve, known)
+
+
+def _replace(cls, name, serve, known):
+    method = vars(cls)[name]
+    if hasattr(method, "left_to_faiss"):
+        return
+    if not _takes(method, known):
+        if (cls, name) not in _warned:
+            _warned.add((cls, name))
+            warnings.warn(
+                f"faiss {faiss.__version__}: {cls.__name__}.{name} has parameters that faiss_flash "
+                "does not know; such methods are left to faiss",
+                stacklevel=4,
+            )
+        return
+
+    @functools.wraps(method)
+    def served(self, *args, **options):
+        device = device_of(self)
+        x = args[0] if args else options.get("x")
+        if device is None or _is_on_a_gpu(x):
+            return method(self, *args, **options)
+        faisss = method.__get__(self)
+        if not trace.ENABLED:
+            return serve(faisss, self, device, *args, **options)
+        with trace.line(self, name, x, device):
+            return serve(faisss, self, device, *args, **options)
+
+    served.left_to_faiss = method
+    setattr(cls, name, served)
+
+
+def _is_on_a_gpu(x):
+    """Tensors that faiss.contrib.torch_utils gives to indexes of a GPU."""
+    return type(x) is not np.ndarray and hasattr(x, "__cuda_array_interface__")
+
+
+def _takes(method, known):
+    """Whether it takes these parameters, and no others without a default."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    names = tuple(parameter.name for parameter in parameters[: len(known)])
+    return names == known and all(
+        parameter.default is not parameter.empty for parameter in parameters[len(known) :]
+    )

@@ -2,6 +2,8 @@
 
 The one mechanism behind patch(), accelerate() and the classes of this package: the types of objects
 stay faiss's. A method that the engine does not serve at the moment is faiss's, arguments and all.
+What is served at all times has its arguments checked, whatever its class; what is only patched and
+holds nothing for the engine does not.
 """
 
 import functools
@@ -18,7 +20,7 @@ from .codebooks import train_pq
 from .few_rows import all_for_faiss
 from .filling import add_rows, is_filled_here
 from .opq import train_matrix
-from .scope import device_of
+from .scope import device_of, is_served
 from .signatures import asks_for_more
 from .training import is_trained_here, train_parts
 
@@ -29,7 +31,7 @@ _warned = set()
 def _train_index(faisss, index, device, x, *args, **options):
     if asks_for_more(faisss, (x, *args), options, 1):
         trace.left_to_faiss("arguments that only it has")
-    elif is_trained_here(index):
+    elif is_trained_here(index) or is_served(index):
         return train_parts(index, x, device)
     return faisss(x, *args, **options)
 
@@ -39,7 +41,7 @@ def _add_to_index(faisss, index, device, x, *args, **options):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, *args), options, 1):
         trace.left_to_faiss("arguments that only it has")
-    elif is_filled_here(index):
+    elif is_filled_here(index) or is_served(index):
         return add_rows(index, x, None, device)
     return faisss(x, *args, **options)
 
@@ -49,7 +51,7 @@ def _add_to_index_with_ids(faisss, index, device, x, ids, *args, **options):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, ids, *args), options, 2):
         trace.left_to_faiss("arguments that only it has")
-    elif is_filled_here(index):
+    elif is_filled_here(index) or is_served(index):
         return add_rows(index, x, ids, device)
     return faisss(x, ids, *args, **options)
 

@@ -27,6 +27,11 @@ def serve(target, device):
     target.served_by_engine = True
 
 
+def is_served(target):
+    """Whether it, or what it was made of, is always served: accelerated, or of a class of ours."""
+    return _served(target) is not None
+
+
 def device_of(target):
     """Where the engine serves a call of a method of this object; None: the call is faiss's."""
     if _thread.busy:

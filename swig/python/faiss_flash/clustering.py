@@ -51,7 +51,8 @@ def train_clustering(clustering, device, x, index, weights=None):
             faiss.copy_array_to_vector(result.centroids.ravel(), clustering.centroids)
             for one in stats:
                 clustering.iteration_stats.push_back(one)
-            clustering.decided = sum(stats["decided"] for stats in result.iteration_stats)
+            decided = sum(stats["decided"] for stats in result.iteration_stats)
+            vars(clustering)["decided"] = decided  # of faiss's own class, too
     return True
 
 

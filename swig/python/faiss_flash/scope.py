@@ -23,8 +23,7 @@ class OnEngine:
 
 def serve(target, device):
     """From now on the methods of this object are served by the engine on this device."""
-    target.device = device
-    target.served_by_engine = True
+    vars(target).update(device=device, served_by_engine=True)  # faiss 1.15 refuses new attributes
 
 
 def is_served(target):

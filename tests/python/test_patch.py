@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pickle
 import threading
-import time
 import warnings
 
 import faiss
@@ -237,13 +236,10 @@ def test_a_timeout_of_faiss_ends_the_engine():
     x = np.random.default_rng(1).random((20000, 64), dtype="float32")
     index = faiss.IndexFlatL2(64)
     clustering = faiss.Clustering(64, 2000)
-    clustering.niter = 100000
-    clustering.early_stop_threshold = -1
-    start = time.perf_counter()
     stopped = pytest.raises(RuntimeError, match="computation interrupted")
-    with faiss_flash.patch(), stopped, faiss.TimeoutGuard(0.05):
+    with faiss_flash.patch(), stopped, faiss.TimeoutGuard(1e-9):
         clustering.train(x, index)
-    assert time.perf_counter() - start < 60 and index.ntotal == 0
+    assert index.ntotal == 0 and clustering.centroids.size() == 0
 
 
 def test_methods_with_unknown_parameters_are_left_with_one_warning(monkeypatch):

@@ -3,10 +3,12 @@
 import signal
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 import faiss
 
-from .parts import GPU_INDEXES, named_classes, vectors_of
+from .gpu_twins import GPU_IVF, copy_all_but_quantizer, untrained_twin
+from .parts import FLAT_INDEXES, GPU_INDEXES, named_classes, vectors_of
 
 # What trainings change, by the names of the fields in faiss's classes.
 _NUMBERS = ("is_trained", "is_orthonormal", "use_precomputed_table", "norm_min", "norm_max")
@@ -97,7 +99,8 @@ def _keep(part, undo):
     """Appends to `undo` what puts this part of an index and its own parts back."""
     part = _downcast(part)
     if isinstance(part, GPU_INDEXES):
-        return  # changed by the last step of a training only
+        _keep_gpu(part, undo)
+        return
     if hasattr(part, "precomputed_table"):
         undo.append(_table_of(part))  # called when all that it is made of is back
     numbers = (*_NUMBERS, "ntotal") if isinstance(part, _VIRTUAL) else _NUMBERS
@@ -112,9 +115,17 @@ def _keep(part, undo):
         keep_vectors(part.qnorm, undo)
 
 
+def _keep_gpu(index, undo):
+    """Only inverted files are trained on GPUs, and only once."""
+    if isinstance(index, GPU_IVF) and not index.is_trained:
+        _keep_quantizer(_downcast(index.quantizer), index.nlist, undo)
+        undo.append(partial(copy_all_but_quantizer, index, untrained_twin(index)))
+
+
 def _keep_quantizer(quantizer, nlist, undo):
     full = quantizer.is_trained and quantizer.ntotal == nlist  # then trainings leave it alone
-    if not full and not isinstance(quantizer, (*_VIRTUAL, *GPU_INDEXES)):
+    on_gpu = isinstance(quantizer, GPU_INDEXES) and not isinstance(quantizer, FLAT_INDEXES)
+    if not full and not on_gpu and not isinstance(quantizer, _VIRTUAL):
         keep_vectors(quantizer, undo)
 
 

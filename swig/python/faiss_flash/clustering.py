@@ -9,7 +9,7 @@ from .atomic import keep_vectors, undone_on_error, uninterrupted
 from .calls import as_finite_floats, kmeans
 from .errors import InvalidArgument, InvalidShape
 from .options import engine_options, engine_takes
-from .parts import engine_metric, require_index
+from .parts import FLAT_INDEXES, GPU_INDEXES, engine_metric, require_index
 from .scope import OnEngine, calls_are_faisss
 
 _STATS = ("obj", "time", "time_search", "imbalance_factor", "nsplit")
@@ -22,7 +22,9 @@ def train_clustering(clustering, device, x, index, weights=None):
     """
     x, weights = _checked(clustering, x, index, weights)
     flat = faiss.downcast_index(index)
-    metric = engine_metric(flat)
+    metric = engine_metric(flat, FLAT_INDEXES)
+    if isinstance(flat, GPU_INDEXES):
+        device = f"cuda:{flat.getDevice()}"
     if metric is None or not engine_takes(clustering):
         trace.left_to_faiss("an index or an init_method that only it has")
         return False

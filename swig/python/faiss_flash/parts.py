@@ -10,6 +10,7 @@ def named_classes(*names):
 
 
 GPU_INDEXES = named_classes("GpuIndex")
+FLAT_INDEXES = named_classes("IndexFlat", "GpuIndexFlat")  # of the host and of GPUs
 _FLAT = named_classes("IndexFlat", "IndexFlatL2", "IndexFlatIP")
 
 
@@ -48,10 +49,10 @@ def quantizer_of(ivf):
     return faiss.downcast_index(ivf.quantizer)
 
 
-def engine_metric(index):
+def engine_metric(index, flat=faiss.IndexFlat):
     """The engine's name of a flat index's metric; None where its own search must be used."""
     metrics = {faiss.METRIC_L2: "l2", faiss.METRIC_INNER_PRODUCT: "ip"}
-    return metrics.get(index.metric_type) if isinstance(index, faiss.IndexFlat) else None
+    return metrics.get(index.metric_type) if isinstance(index, flat) else None
 
 
 def vectors_of(index):

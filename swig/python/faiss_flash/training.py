@@ -15,6 +15,8 @@ from .codebooks import engine_trains, trained
 from .encoder import reconstructed, table_made_after
 from .errors import InvalidArgument
 from .few_rows import beyond_float32
+from .gpu_indexes import train_gpu
+from .gpu_twins import GPU_IVF
 from .opq import train_opq
 from .options import FAISS_VERSION
 from .parts import (
@@ -27,7 +29,6 @@ from .parts import (
 )
 from .scope import calls_are_faisss
 
-_GPU_IVF = named_classes("GpuIndexIVF")
 _IVF_PQ = named_classes("IndexIVFPQ", "IndexIVFPQFastScan")
 # The rows and residuals that IndexIVF.train() makes for their encoders can be made here.
 _RESIDUAL_ENCODERS = named_classes(
@@ -67,7 +68,7 @@ def train(index, x, device="auto"):
 def is_trained_here(index):
     """Whether something in it may be trained by the engine, as far as its class tells."""
     index = faiss.downcast_index(index)
-    return isinstance(index, _GPU_IVF) or cpp_class(index, "train") in _TRAINERS
+    return isinstance(index, GPU_IVF) or cpp_class(index, "train") in _TRAINERS
 
 
 def train_parts(index, x, device):
@@ -80,8 +81,8 @@ def train_parts(index, x, device):
 
 def _train(index, x, device):
     index = faiss.downcast_index(index)
-    if isinstance(index, _GPU_IVF):
-        _train_gpu(index, x, device)
+    if isinstance(index, GPU_IVF):
+        train_gpu(index, x)
     else:
         # What overrides train() in a way not known here is left to it.
         _TRAINERS.get(cpp_class(index, "train"), _train_by_faiss)(index, x, device)
@@ -124,13 +125,6 @@ def _train_copies(index, x, device):
     for i in range(index.count()):
         _train(index.at(i), x, device)
     index.syncWithSubIndexes()
-
-
-def _train_gpu(index, x, device):
-    """Through a twin on the host: what the GPU's own training does cannot be replaced."""
-    twin = faiss.index_gpu_to_cpu(index)
-    _train(twin, x, device)
-    index.copyFrom(twin)
 
 
 def _train_pq(index, x, device):

@@ -317,6 +317,24 @@ def test_an_unchanged_program(form, tmp_path, python):
     assert "IndexFlatL2.add(4000 x 32)" in trace[2] and "faiss: " in trace[2]
 
 
+def test_a_trace_says_why_not(python):
+    code = """
+    import numpy as np, faiss, faiss_flash
+    x = np.random.default_rng(1).random((3000, 32), dtype="float32")
+    index = faiss.index_factory(32, "IVF20,Flat")
+    other = faiss.IndexFlatL2(32)
+    index.clustering_index = other
+    with faiss_flash.patch():
+        index.train(x)
+        index.add(x[:1])
+    """
+    status, _, err = python(code, FAISS_FLASH_TRACE="1")
+    lines = [line for line in err.splitlines() if line.startswith("faiss_flash: ")]
+    assert status == 0 and len(lines) == 2, err
+    assert "faiss: a clustering or a quantizer that only it has" in lines[0]
+    assert "faiss: few rows" in lines[1] and "engine" not in lines[1]
+
+
 @pytest.mark.parametrize("arguments", ["", "-m", "-x", "missing.py"])
 def test_a_program_that_there_is_not(arguments, python):
     code = f"""

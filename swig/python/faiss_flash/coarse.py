@@ -3,6 +3,7 @@
 import faiss
 import numpy as np
 
+from . import trace
 from .calls import assign, kmeans
 from .codebooks import trained
 from .errors import InvalidArgument
@@ -23,10 +24,10 @@ def train_quantizer(ivf, x, device):
             with trained(quantizer.pq, x, device):
                 quantizer.train(x)
         return
-    if alone is None or ivf.clustering_index is not None or not engine_takes(ivf.cp):
-        return
     metric = engine_metric(quantizer) if alone == 0 else "l2"
-    if metric is None:
+    own_clustering = ivf.clustering_index is not None or not engine_takes(ivf.cp)
+    if alone is None or metric is None or own_clustering:
+        trace.left_to_faiss("a clustering or a quantizer that only it has")
         return
     if alone == 2 and not (
         ivf.metric_type == faiss.METRIC_L2

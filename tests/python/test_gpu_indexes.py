@@ -12,7 +12,7 @@ if not hasattr(faiss, "GpuIndexIVFFlat"):
 if faiss.get_num_gpus() == 0 or "cuda:0" not in faiss_flash.available_backends():
     pytest.skip("no CUDA device", allow_module_level=True)
 
-from faiss_flash import gpu_indexes
+from faiss_flash import gpu_indexes, gpu_twins
 
 D = 32
 NLIST = 128
@@ -294,10 +294,13 @@ def test_inside_others_and_accelerated(resources):
 
 
 def test_a_card_that_the_engine_cannot_use(resources, monkeypatch):
-    monkeypatch.setattr(gpu_indexes, "available_backends", lambda: ["cpu"])
+    monkeypatch.setattr(gpu_twins, "available_backends", lambda: ["cpu"])
     index = on_gpu(resources, "Flat")
     faiss_flash.train(index, X)
     assert index.is_trained and index.quantizer.ntotal == NLIST
+    flat = faiss.GpuIndexFlatL2(resources, D)
+    faiss_flash.Clustering(D, NLIST).train(X, flat)
+    assert flat.ntotal == NLIST
 
 
 def test_kmeans_on_the_card():

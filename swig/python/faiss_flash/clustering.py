@@ -8,6 +8,7 @@ from .arrays import as_weights
 from .atomic import keep_vectors, undone_on_error, uninterrupted
 from .calls import as_finite_floats, kmeans
 from .errors import InvalidArgument, InvalidShape
+from .gpu_twins import card_of
 from .options import engine_options, engine_takes
 from .parts import FLAT_INDEXES, GPU_INDEXES, engine_metric, require_index
 from .scope import OnEngine, calls_are_faisss
@@ -24,8 +25,8 @@ def train_clustering(clustering, device, x, index, weights=None):
     flat = faiss.downcast_index(index)
     metric = engine_metric(flat, FLAT_INDEXES)
     if isinstance(flat, GPU_INDEXES):
-        device = f"cuda:{flat.getDevice()}"
-    if metric is None or not engine_takes(clustering):
+        device = card_of(flat)
+    if metric is None or device is None or not engine_takes(clustering):
         trace.left_to_faiss("an index or an init_method that only it has")
         return False
     given = faiss.vector_to_array(clustering.centroids)

@@ -3,14 +3,15 @@
 import faiss
 import numpy as np
 
+from . import trace
 from .atomic import uninterrupted
 from .calls import assign, check_finite, kmeans
 from .codebooks import engine_trains, set_codebooks, train_codebooks, trained
-from .engine import available_backends
 from .gpu_twins import (
     GPU_IVF_FLAT,
     GPU_IVF_PQ,
     GPU_IVF_SQ,
+    card_of,
     copy_all_but_quantizer,
     untrained_twin,
 )
@@ -29,19 +30,22 @@ def train_gpu(index, x):
     the host. Left to faiss as a whole: quantizers that are not flat, initialisations that only
     faiss has, cards that the engine cannot use.
     """
+    if index.is_trained:
+        index.train(x)  # nothing, or with cuVS centroids that a reset() took
+        return
     quantizer = quantizer_of(index)
     metric = engine_metric(quantizer, FLAT_INDEXES)
-    device = f"cuda:{index.getDevice()}"
+    device = card_of(index)
     full = quantizer.is_trained and quantizer.ntotal == index.nlist
     codebooks = isinstance(index, GPU_IVF_PQ) and _engine_makes_codebooks(index.pq, len(x))
     by_cuvs = _trained_by_cuvs(index)
     if (
-        index.is_trained
-        or metric is None
-        or device not in available_backends()
+        metric is None
+        or device is None
         or not (full or engine_takes(index.cp))
         or (by_cuvs and isinstance(index, GPU_IVF_PQ) and not codebooks)
     ):
+        trace.left_to_faiss("a card, a quantizer or a clustering that only it can use")
         index.train(x)
         return
     if not full:

@@ -1,13 +1,20 @@
-"""Inverted files of GPUs, and indexes of the host that they can be copied from."""
+"""Indexes on GPUs: their cards, and indexes of the host that inverted files are copied from."""
 
 import faiss
 
+from .engine import available_backends
 from .parts import named_classes
 
 GPU_IVF_FLAT = named_classes("GpuIndexIVFFlat")
 GPU_IVF_PQ = named_classes("GpuIndexIVFPQ")
 GPU_IVF_SQ = named_classes("GpuIndexIVFScalarQuantizer")
 GPU_IVF = (*GPU_IVF_FLAT, *GPU_IVF_PQ, *GPU_IVF_SQ)
+
+
+def card_of(index):
+    """The engine's name of the card that an index is on; None where the engine cannot use it."""
+    name = f"cuda:{index.getDevice()}"
+    return name if name in available_backends() else None
 
 
 def untrained_twin(index):

@@ -50,6 +50,7 @@ def train(index, x, device="auto"):
         Pre-transforms, id maps, refinements and GPU indexes are looked into.
     x : (n, d) array, cast to float32, finite
     device : "auto", "cpu", "cuda", "cuda:1"
+        Indexes on GPUs are trained on their own card.
 
     Coarse quantizers, product quantizers and OPQ go through the engine; swig/python/README.md lists
     what faiss trains itself. A training that fails, or that Ctrl-C ends, leaves the index as it

@@ -344,3 +344,24 @@ def test_a_program_that_there_is_not(arguments, python):
     """
     status, out, err = python(code)
     assert status != 0 and ("usage: " in err or "missing.py" in err)
+
+
+@pytest.mark.parametrize("key", ["IVF20,Flat", "IVF20,PQ8x4np", "IDMap2,IVF20,Flat"])
+@pytest.mark.skipif(not methods._takes_nan(), reason="this faiss may crash on a NaN")
+def test_rows_with_a_nan_are_added_as_faiss_adds_them(key):
+    index = faiss.index_factory(D, key)
+    index.train(ROWS)
+    same = faiss.clone_index(index)
+    bad = ROWS.copy()
+    bad[N // 2, 3] = np.nan
+
+    def fill(target):
+        target.add_with_ids(bad, np.arange(N)) if key.startswith("IDMap") else target.add(bad)
+
+    fill(index)
+    with faiss_flash.patch():
+        fill(same)
+    assert same.ntotal == N and content(same) == content(index)
+    if key == "IVF20,Flat":  # what is served at all times is checked
+        with pytest.raises(ValueError, match=rf"^x\[{N // 2}\]\[3\] is not finite"):
+            faiss_flash.accelerate(same).add(bad)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import swig_engine
-from .errors import InvalidArgument, InvalidShape
+from .errors import InvalidArgument, InvalidShape, NotFinite
 
 _DTYPES = {
     "float32": swig_engine.DType_f32,
@@ -101,11 +101,14 @@ def as_floats(x, d, name="x"):
 
 
 def check_finite(rows, name):
-    """Raises InvalidArgument naming the first NaN or Inf of as_rows() or as_floats()."""
+    """Raises NotFinite naming the first NaN or Inf of as_rows() or as_floats()."""
     few = 4096  # numbers that numpy is through with before the engine has begun
     host = isinstance(rows, np.ndarray)
     if not (host and rows.size <= few and rows.dtype == np.float32 and np.isfinite(rows).all()):
-        swig_engine.check_finite(view_of(rows), name)
+        try:
+            swig_engine.check_finite(view_of(rows), name)
+        except InvalidArgument as error:
+            raise NotFinite(str(error)) from None
 
 
 def as_batch(x, name):

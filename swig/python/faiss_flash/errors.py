@@ -13,5 +13,9 @@ class InvalidShape(InvalidArgument, AssertionError):
     """An array has another shape than the one expected."""
 
 
+class NotFinite(InvalidArgument):
+    """An array has a NaN or an Inf; the text names the first."""
+
+
 class OutOfDeviceMemory(MemoryError, RuntimeError):
     """A GPU's memory did not suffice, and the CPU could not take over."""

@@ -17,6 +17,7 @@ import numpy as np
 from . import trace
 from .clustering import train_clustering
 from .codebooks import train_pq
+from .errors import NotFinite
 from .few_rows import all_for_faiss
 from .filling import add_rows, is_filled_here
 from .opq import train_matrix
@@ -36,13 +37,34 @@ def _train_index(faisss, index, device, x, *args, **options):
     return faisss(x, *args, **options)
 
 
+def _adds(index, x, ids, device):
+    """add_rows(), if the index is one to fill; False with nothing added for a row with a NaN where
+    faiss takes it: of what is only patched a program may rely on that.
+    """
+    if not (is_filled_here(index) or is_served(index)):
+        return False
+    try:
+        add_rows(index, x, ids, device)
+    except NotFinite:
+        if is_served(index) or not _takes_nan():
+            raise
+        trace.left_to_faiss("a NaN or an Inf")
+        return False
+    return True
+
+
+def _takes_nan():
+    """Before 1.15 faiss's lists for such rows are whatever memory holds: 1.12 may crash."""
+    return tuple(int(part) for part in faiss.__version__.split(".")[:2]) >= (1, 15)
+
+
 def _add_to_index(faisss, index, device, x, *args, **options):
     if index.is_trained and all_for_faiss(x, index.d):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, *args), options, 1):
         trace.left_to_faiss("arguments that only it has")
-    elif is_filled_here(index) or is_served(index):
-        return add_rows(index, x, None, device)
+    elif _adds(index, x, None, device):
+        return None
     return faisss(x, *args, **options)
 
 
@@ -51,8 +73,8 @@ def _add_to_index_with_ids(faisss, index, device, x, ids, *args, **options):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, ids, *args), options, 2):
         trace.left_to_faiss("arguments that only it has")
-    elif is_filled_here(index) or is_served(index):
-        return add_rows(index, x, ids, device)
+    elif _adds(index, x, ids, device):
+        return None
     return faisss(x, ids, *args, **options)
 
 

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -102,14 +103,15 @@ void update(State& state, Shape shape, DType dtype) {
             limit * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
-/// The exact assignment of float32 points: limit as if they were f16, one pass.
-void assign_exact(State& state, Shape shape, bool split_all) {
+/// The exact assignment of float32 points, the first or a later one of a session: limit as if they
+/// were f16, one pass.
+void assign_exact(State& state, Shape shape, bool first, int64_t copies = 1) {
     if (cuda::device_count() == 0) {
         state.SkipWithError("no CUDA device");
         return;
     }
     const auto data = bench::repeated_floats(shape.n * shape.d);
-    const auto centroids = bench::normal_floats(shape.k * shape.d);
+    const auto centroids = bench::near_copies(shape.k, shape.d, copies);
     VectorView view = VectorView::of(data.get(), shape.n, shape.d);
     view.space = MemorySpace::device;
     const cuda::DevicePoints points(Points(view), 0, shape.n, nullptr);
@@ -117,23 +119,25 @@ void assign_exact(State& state, Shape shape, bool split_all) {
     const cuda::Buffer<int32_t> ids(n, nullptr);
     const cuda::Buffer<cuda::IterationCounts> counts(1, nullptr);
     cuda::check(cudaMemset(counts.get(), 0, sizeof(cuda::IterationCounts)), "clearing");
-    const auto run = [&] {
+    const auto run = [&](std::optional<int64_t> expected) {
         cuda::assign_exact(
                 points,
                 centroids.get(),
                 shape.k,
                 Metric::l2,
                 {ids.get(), nullptr, counts.get()},
-                split_all,
+                expected,
                 nullptr);
     };
-    run();
+    run({});
     cuda::IterationCounts told{};
     cuda::check(cudaMemcpy(&told, counts.get(), sizeof told, cudaMemcpyDefault), "counts");
+    const std::optional<int64_t> expected =
+            first ? std::nullopt : std::make_optional(told.redone + told.redone / 8 + 1);
     bench::Events events;
     for (auto _ : state) {
         events.start();
-        run();
+        run(expected);
         state.SetIterationTime(events.stop());
     }
     const auto flops = static_cast<double>(2 * shape.n * shape.k * shape.d);
@@ -358,14 +362,23 @@ int main(int argc, char** argv) {
                 ->Iterations(3);
     }
     for (const Shape& shape : kExactShapes) {
-        for (const bool split_all : {false, true}) {
+        for (const bool first : {true, false}) {
             benchmark::RegisterBenchmark(
-                    ((split_all ? "assign_split/" : "assign_exact/") + name_of(shape)).c_str(),
-                    [=](State& state) { assign_exact(state, shape, split_all); })
+                    ((first ? "assign_exact_first/" : "assign_exact/") + name_of(shape)).c_str(),
+                    [=](State& state) { assign_exact(state, shape, first); })
                     ->UseManualTime()
                     ->Unit(benchmark::kMillisecond)
                     ->MinTime(0.05);
         }
+    }
+    for (const int64_t copies : {4, 16, 64}) { // every row open, with so many candidates
+        const Shape shape{1, 1 << 20, 8192, 128};
+        benchmark::RegisterBenchmark(
+                ("assign_exact_copies" + std::to_string(copies) + "/" + name_of(shape)).c_str(),
+                [=](State& state) { assign_exact(state, shape, false, copies); })
+                ->UseManualTime()
+                ->Unit(benchmark::kMillisecond)
+                ->MinTime(0.05);
     }
     benchmark::RegisterBenchmark(
             "assign_memory/B1/N8388608/K65536/d128",

@@ -81,6 +81,26 @@ inline cuda::Buffer<float> normal_floats(int64_t count) {
     return repeated(values.data(), count, count);
 }
 
+/// Rows [k x d] of which each is one of k / copies normal rows, in any order, moved by 1e-4: more than
+/// 16 bits tell apart.
+inline cuda::Buffer<float> near_copies(int64_t k, int64_t d, int64_t copies) {
+    const int64_t different = k / copies;
+    std::vector<float> values(static_cast<size_t>(k * d));
+    std::mt19937 generator(4);
+    std::normal_distribution<float> distribution;
+    for (int64_t i = 0; i < different * d; i++) {
+        values[static_cast<size_t>(i)] = distribution(generator);
+    }
+    for (int64_t row = different; row < k; row++) {
+        const auto from = static_cast<int64_t>(generator() % static_cast<uint64_t>(different));
+        for (int64_t j = 0; j < d; j++) {
+            values[static_cast<size_t>(row * d + j)] =
+                    values[static_cast<size_t>(from * d + j)] + 1e-4f * distribution(generator);
+        }
+    }
+    return repeated(values.data(), k * d, k * d);
+}
+
 /// Normal values, repeated.
 inline cuda::Buffer<float> repeated_floats(int64_t count) {
     const int64_t period = std::min(count, kPeriod);

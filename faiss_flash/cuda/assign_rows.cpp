@@ -61,7 +61,7 @@ void assign_in_chunks(
                 k,
                 metric,
                 {device_ids.get(), device_values.get(), counts.get()},
-                false,
+                {},
                 stream.get());
         wait_for(stream);
         copy(chunk_ids.data(), device_ids.get(), count, cudaMemcpyDeviceToHost, stream.get());

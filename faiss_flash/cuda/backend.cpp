@@ -23,7 +23,7 @@ namespace faiss_flash::cuda {
 
 namespace {
 
-constexpr int64_t kMostColumns = 32768; // products of pairs of f16 have three times as many
+constexpr int64_t kMostColumns = 32768; // more are not tested
 constexpr int64_t kMostRows = int64_t{1} << 30;
 constexpr int64_t kMostProblems = 65535; // of a launch: its grid's second dimension
 constexpr int64_t kMostSessions = 16;    // at the same time: each takes page-locked memory

@@ -73,6 +73,24 @@ inline ExactData near_ties(const std::string& name, int64_t d, double offset) {
     return data;
 }
 
+/// Every point has so many candidates: centroids are copies of few, in any order, moved by what f16
+/// does not see.
+inline ExactData near_copies(
+        const std::string& name, int64_t n, int64_t k, int64_t d, int64_t copies) {
+    ExactData data{name, n, k, d, normal(n, d, 11), normal(k, d, 12)};
+    const Floats moves = normal(k, d, 13, 0, 1e-5f);
+    std::mt19937 generator(14);
+    const auto different = static_cast<unsigned>(k / copies);
+    for (size_t c = different; c < static_cast<size_t>(k); c++) {
+        const size_t from = generator() % different;
+        for (size_t j = 0; j < static_cast<size_t>(d); j++) {
+            const size_t at = c * static_cast<size_t>(d) + j;
+            data.centroids[at] = data.centroids[from * static_cast<size_t>(d) + j] + moves[at];
+        }
+    }
+    return data;
+}
+
 inline ExactData with_type(
         ExactData data, const std::string& name, DType dtype, double mean, double spread) {
     data = scaled(data, name, mean, spread);
@@ -125,6 +143,11 @@ inline std::vector<ExactData> exact_datasets() {
     all.push_back(with_type(plain, "i8", DType::i8, 3, 30));
     all.push_back(with_type(plain, "f16", DType::f16, 0, 1));
     all.push_back(with_type(plain, "bf16", DType::bf16, 0.5, 1));
+    // More open points than are compared at a time, and more candidates than their lists hold.
+    all.push_back(near_copies("all_open", 40000, 256, 24, 4));
+    all.push_back(near_copies("all_open_wide", 20000, 160, 100, 4));
+    all.push_back(near_copies("lists_overflow", 2000, 2100, 40, 100));
+    all.push_back(near_copies("lists_overflow_wide", 1000, 1100, 300, 100));
     for (const int64_t d : {5, 32, 128, 400}) {
         all.push_back(near_ties("near_ties" + std::to_string(d), d, 0));
         all.push_back(near_ties("near_ties_offset" + std::to_string(d), d, 1000));

@@ -1,5 +1,7 @@
 /// The cost model, on a described device: no device is needed.
+#include <faiss_flash/cuda/assign/candidate_lists.h>
 #include <faiss_flash/cuda/assign/plan.h>
+#include <faiss_flash/cuda/assign/tile_config.h>
 
 #include <gtest/gtest.h>
 
@@ -63,6 +65,31 @@ TEST(Plan, NoSplitIsEmpty) {
                 }
             }
         }
+    }
+}
+
+/// The filter pass has no piece of work without centroids, and tiles that its lists hold.
+TEST(Plan, FilterPassesHaveWorkForAllParts) {
+    for (const DeviceInfo& device : {hopper(), ampere()}) {
+        for (const int64_t d : {16, 128, 300}) {
+            for (const int64_t k : {1, 1023, 1025, 2100, 3073, 4097, 70000}) {
+                const AssignPlan plan = filter_plan(k, d, d <= 32, device);
+                const bool streamed = plan.kernel == AssignKernel::streamed;
+                const int64_t centroids =
+                        streamed ? StreamedTile::kCentroids : GenericTile::kCentroids;
+                const int64_t tiles = (k + centroids - 1) / centroids;
+                EXPECT_LT((plan.splits - 1) * tiles_per_split(tiles, plan.splits), tiles) << k;
+                EXPECT_LE(plan.splits, kMostFilterSplits);
+                EXPECT_LE(lists_of(plan.kernel), kMostLists);
+            }
+        }
+    }
+    for (const int points :
+         {NarrowTile<1>::kPoints,
+          ResidentTile<8>::kPoints,
+          StreamedTile::kPoints,
+          GenericTile::kPoints}) {
+        EXPECT_EQ(kCandidateRows % points, 0);
     }
 }
 

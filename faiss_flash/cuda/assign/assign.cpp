@@ -38,14 +38,15 @@ void launch(
         const TensorRows& points,
         const CentroidTable& centroids,
         const AssignOutput& output,
+        const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan) {
     if (plan.kernel == AssignKernel::generic) {
-        sm80::launch(points, centroids, output, stream, plan);
+        sm80::launch(points, centroids, output, lists, stream, plan);
     } else if (plan.kernel == AssignKernel::onchip) {
         onchip::launch(points, centroids, output, stream);
     } else {
-        sm90::launch(points, centroids, output, stream, plan);
+        sm90::launch(points, centroids, output, lists, stream, plan);
     }
 }
 
@@ -85,14 +86,12 @@ void assign(
         cudaStream_t stream,
         const AssignPlan& plan) {
     check_arguments(points, centroids, output);
-    require(!points.row_count || (points.batch == 1 && (plan.kernel == AssignKernel::streamed ||
-                                                        plan.kernel == AssignKernel::generic)),
-            "points.row_count is not for this kernel or a batch");
+    require(!points.row_count, "points.row_count is for candidates");
     if (points.rows == 0) {
         return;
     }
     if (plan.splits == 1) {
-        launch(points, centroids, output, stream, plan);
+        launch(points, centroids, output, {}, stream, plan);
         return;
     }
     const auto rows = static_cast<size_t>(points.batch * points.rows);
@@ -101,8 +100,23 @@ void assign(
     const Buffer<float> second(output.second ? count : 1, stream);
     const Buffer<int32_t> ids(count, stream);
     const AssignOutput parts{best.get(), output.second ? second.get() : nullptr, ids.get()};
-    launch(points, centroids, parts, stream, plan);
-    merge_splits(parts, plan.splits, static_cast<int64_t>(rows), points.row_count, output, stream);
+    launch(points, centroids, parts, {}, stream, plan);
+    merge_splits(parts, plan.splits, static_cast<int64_t>(rows), output, stream);
+}
+
+void list_candidates(
+        const TensorRows& points,
+        const CentroidTable& centroids,
+        const CandidateLists& lists,
+        cudaStream_t stream,
+        const AssignPlan& plan) {
+    require(points.batch == 1 && points.rows == lists.rows && lists.rows % kCandidateRows == 0,
+            "points.rows=" + std::to_string(points.rows) +
+                    " does not match lists.rows=" + std::to_string(lists.rows));
+    require(centroids.k <= kMostListedCentroids,
+            "k=" + std::to_string(centroids.k) + " must be at most " +
+                    std::to_string(kMostListedCentroids));
+    launch(points, centroids, {}, lists, stream, plan);
 }
 
 } // namespace faiss_flash::cuda

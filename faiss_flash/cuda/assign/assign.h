@@ -5,6 +5,7 @@
 /// values, summed in float32 by the tensor cores. Nothing here waits for the device.
 #pragma once
 
+#include <faiss_flash/cuda/assign/candidate_lists.h>
 #include <faiss_flash/cuda/assign/plan.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/tensor_map.h>
@@ -105,6 +106,15 @@ void assign(
         const TensorRows& points,
         const CentroidTable& centroids,
         const AssignOutput& output,
+        cudaStream_t stream,
+        const AssignPlan& plan);
+
+/// Lists the centroids whose scores reach the bar of a row, of lists.rows f16 rows of one problem,
+/// of which points.row_count are in use. plan: of filter_plan().
+void list_candidates(
+        const TensorRows& points,
+        const CentroidTable& centroids,
+        const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan);
 

@@ -5,14 +5,9 @@ namespace faiss_flash::cuda {
 
 namespace {
 
-__global__ void merge_kernel(
-        AssignOutput parts,
-        int splits,
-        int64_t rows,
-        const int32_t* row_count,
-        AssignOutput output) {
+__global__ void merge_kernel(AssignOutput parts, int splits, int64_t rows, AssignOutput output) {
     const int64_t row = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (row >= (row_count ? *row_count : rows)) {
+    if (row >= rows) {
         return;
     }
     float best = parts.best[row];
@@ -42,12 +37,11 @@ void merge_splits(
         const AssignOutput& parts,
         int splits,
         int64_t rows,
-        const int32_t* row_count,
         const AssignOutput& output,
         cudaStream_t stream) {
     constexpr int kThreads = 128;
     const auto blocks = blocks_of(rows, kThreads);
-    merge_kernel<<<blocks, kThreads, 0, stream>>>(parts, splits, rows, row_count, output);
+    merge_kernel<<<blocks, kThreads, 0, stream>>>(parts, splits, rows, output);
     check_launch("merging the parts of an assignment");
 }
 

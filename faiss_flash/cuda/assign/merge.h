@@ -7,13 +7,11 @@
 
 namespace faiss_flash::cuda {
 
-/// parts: arrays [splits x rows], part s before part s + 1 in the order of the ids. row_count: rows
-/// in use, on the device; null = all.
+/// parts: arrays [splits x rows], part s before part s + 1 in the order of the ids.
 void merge_splits(
         const AssignOutput& parts,
         int splits,
         int64_t rows,
-        const int32_t* row_count,
         const AssignOutput& output,
         cudaStream_t stream);
 

@@ -182,4 +182,22 @@ AssignPlan choose_plan(const AssignShape& shape, const DeviceInfo& device) {
     return best;
 }
 
+AssignPlan filter_plan(int64_t k, int64_t d, bool folded, const DeviceInfo& device) {
+    // Few rows must fill the processors as well.
+    constexpr int64_t kLeastCentroids = 1024;
+    AssignPlan plan;
+    plan.splits =
+            static_cast<int>(std::min<int64_t>(kMostFilterSplits, ceil_div(k, kLeastCentroids)));
+    if (device.runs_sm90a()) {
+        plan.kernel = folded                      ? AssignKernel::narrow
+                      : d <= kMostResidentColumns ? AssignKernel::resident
+                                                  : AssignKernel::streamed;
+    }
+    return plan;
+}
+
+int lists_of(AssignKernel kernel) {
+    return kernel == AssignKernel::generic ? kMostLists : 1; // quads of threads that share a row
+}
+
 } // namespace faiss_flash::cuda

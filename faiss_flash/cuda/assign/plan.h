@@ -38,6 +38,16 @@ double expected_seconds(const AssignShape& shape, const AssignPlan& plan, const 
 /// The plan of the lowest expected time.
 AssignPlan choose_plan(const AssignShape& shape, const DeviceInfo& device);
 
+/// The most that filter_plan() and lists_of() say.
+inline constexpr int kMostFilterSplits = 4;
+inline constexpr int kMostLists = 2;
+
+/// The plan that lists the candidates of some f16 rows. folded: the table has folded biases.
+AssignPlan filter_plan(int64_t k, int64_t d, bool folded, const DeviceInfo& device);
+
+/// Lists that a kernel makes of a row (candidate_lists.h).
+int lists_of(AssignKernel kernel);
+
 /// Centroid tiles that one part of them has.
 int64_t tiles_per_split(int64_t tiles, int splits);
 

@@ -19,7 +19,7 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr int kLargestTile = StreamedTile::kCentroids; // what K is padded to
-constexpr int kWarps = 4;                              // of a block
+constexpr int kWarps = 16;                             // of a block
 
 struct Arguments {
     const float* centroids;
@@ -54,9 +54,13 @@ __global__ void prepare_kernel(const Arguments arguments) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
     const int64_t batch = blockIdx.y;
-    if (row >= arguments.padded_k) {
-        return;
+    __shared__ CentroidBounds block_bounds; // one atomic a block: many at one place take long
+    __shared__ float block_reach;
+    if (threadIdx.x == 0) {
+        block_bounds = {};
+        block_reach = 0;
     }
+    __syncthreads();
     const bool exists = row < arguments.k;
     const float* from = arguments.centroids + (batch * arguments.k + row) * arguments.d;
     const Centring& centring = arguments.centring;
@@ -94,9 +98,9 @@ __global__ void prepare_kernel(const Arguments arguments) {
                             : warp_sum(along_mean) * point_scale;
         if (lane == 0 && exists) {
             constexpr double kUp = 1 + 0x1p-20;
-            atomic_max(&centring.bounds->length, static_cast<float>(sqrt(exact_square) * kUp));
-            atomic_max(&centring.bounds->residual, static_cast<float>(sqrt(residual_square) * kUp));
-            atomic_max(&centring.bounds->bias, static_cast<float>(fabs(bias) * kUp));
+            atomic_max(&block_bounds.length, static_cast<float>(sqrt(exact_square) * kUp));
+            atomic_max(&block_bounds.residual, static_cast<float>(sqrt(residual_square) * kUp));
+            atomic_max(&block_bounds.bias, static_cast<float>(fabs(bias) * kUp));
             centring.bias[row] = static_cast<float>(bias);
             centring.errors[row] = 0;
         }
@@ -117,6 +121,18 @@ __global__ void prepare_kernel(const Arguments arguments) {
     const float value = exists ? static_cast<float>(bias) : -INFINITY;
     if (lane == 0) {
         arguments.bias[batch * arguments.padded_k + row] = value;
+        atomic_max(&block_reach, static_cast<float>(sqrt(square)));
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        if (centring.mean) {
+            atomic_max(&centring.bounds->length, block_bounds.length);
+            atomic_max(&centring.bounds->residual, block_bounds.residual);
+            atomic_max(&centring.bounds->bias, block_bounds.bias);
+        }
+        if (arguments.folded) {
+            atomic_max(arguments.reach + batch, block_reach);
+        }
     }
     if (!arguments.folded) {
         return;
@@ -132,9 +148,6 @@ __global__ void prepare_kernel(const Arguments arguments) {
         const int chunk = 2 * arguments.folded_steps + lane;
         *reinterpret_cast<float4*>(image + folded_offset(tile_row, chunk)) =
                 lane == 0 ? folded_bias(-value) : float4{};
-    }
-    if (lane == 0) {
-        atomic_max(arguments.reach + batch, static_cast<float>(sqrt(square)));
     }
 }
 

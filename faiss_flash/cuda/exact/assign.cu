@@ -1,10 +1,13 @@
 #include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/exact/candidates.h>
 #include <faiss_flash/cuda/exact/decide.h>
-#include <faiss_flash/cuda/exact/split.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/scaling.cuh>
+
+#include <cub/block/block_scan.cuh>
 
 #include <algorithm>
 #include <new>
@@ -14,11 +17,10 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kThreadRows = 4;
 
 struct CertifyArguments {
-    const float* best;
-    const float* second;
-    const int32_t* ids;
+    AssignOutput first_pass; ///< best becomes the bar of an open row
     const float* lengths;
     const float* residuals;
     const float* reference;
@@ -28,75 +30,129 @@ struct CertifyArguments {
     const float* mean_length;
     int64_t n, k, d;
     bool l2;
-    int32_t* open;
-    int32_t* open_count;
+    OpenRows open;
 };
 
-/// Lists the points whose best score may not be the best.
-__global__ void certify_kernel(const CertifyArguments arguments) {
-    const CentroidBounds& bounds = *arguments.bounds;
-    __shared__ alignas(Float64Error) uint8_t storage[sizeof(Float64Error)]; // takes long to make
-    const auto* float64_error = reinterpret_cast<const Float64Error*>(storage);
-    if (threadIdx.x == 0) {
-        new (storage) Float64Error(
-                arguments.d,
-                arguments.l2,
-                *arguments.point_scale,
-                scale_of(bounds.largest),
-                *arguments.mean_length);
-    }
-    __syncthreads();
-    const int64_t row = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (row >= arguments.n) {
-        return;
-    }
-    const double d = static_cast<double>(arguments.d);
-    const double sum_error = (d / 16 + kEpilogueSteps) * kStepError;
-    const double length = arguments.lengths[row];
-    const double residual = arguments.residuals[row];
-    const double rounded_length = double{bounds.length} + double{bounds.residual};
-    double error = 2 * ((*float64_error)(length + residual, bounds.length) + kLeastError);
-    if (arguments.errors) {
+/// What the certificates of all rows have in common: it takes long to make. Float32, rounded up,
+/// does for bounds; in float64 they would take longer than the memory.
+struct ErrorTerms {
+    Float64Error float64;
+    float length, residual, bias;   ///< of centroids
+    float sum_error;                ///< of a product of lengths
+    float per_length, per_residual; ///< of the reference
+    float largest;                  ///< of a row within the reference
+    float folded;                   ///< of a row's length, with folded biases
+
+    __device__ explicit ErrorTerms(const CertifyArguments& arguments)
+        : float64(arguments.d,
+                  arguments.l2,
+                  *arguments.point_scale,
+                  scale_of(arguments.bounds->largest),
+                  *arguments.mean_length),
+          length(arguments.bounds->length),
+          residual(arguments.bounds->residual),
+          bias(arguments.bounds->bias) {
+        const double sums = (static_cast<double>(arguments.d) / 16 + kEpilogueSteps) * kStepError;
+        const double rounded_length = double{length} + double{residual};
         const double reference = arguments.reference[0];
         const double residual_reference = arguments.reference[1];
-        const double largest = reference * bounds.residual + residual_reference * bounds.length +
-                               sum_error * (reference * rounded_length + bounds.bias);
-        const double factor =
-                larger(excess(length, reference), excess(residual, residual_reference));
-        const int32_t id = arguments.ids[row];
-        const double own = id >= 0 && id < arguments.k ? arguments.errors[id] : largest;
-        error += (factor + 1) * own + (factor - 1) * largest;
-    } else {
-        // With folded biases a row's reach is part of the sum as well.
-        constexpr double kProducts = 2.02;
-        const double magnitude = kProducts * length * rounded_length + double{bounds.bias};
-        error += 2 * (length * bounds.residual + residual * bounds.length + sum_error * magnitude);
+        sum_error = round_up(sums);
+        per_length = round_up(1 / reference);
+        per_residual = round_up(1 / residual_reference);
+        largest = round_up(
+                reference * residual + residual_reference * length +
+                sums * (reference * rounded_length + bias));
+        folded = round_up(residual + 2.02 * sums * rounded_length); // its reach is part of the sum
     }
-    // Written so that a NaN anywhere leaves the point open.
-    if (!(double{arguments.best[row]} - double{arguments.second[row]} > error)) {
-        arguments.open[atomicAdd(arguments.open_count, 1)] = static_cast<int32_t>(row);
+
+    /// What the score of a centroid must beat others by, for a row. own: its errors[], null with
+    /// folded biases.
+    __device__ float operator()(float row_length, float row_residual, const float* own) const {
+        constexpr float kUp = 1 + 0x1p-18f; // of some ten roundings, each 2^-24
+        const float error =
+                round_up(2 * (float64(double{row_length} + row_residual, length) + kLeastError));
+        if (!own) {
+            const float sums = row_length * folded + row_residual * length + sum_error * bias;
+            return (error + 2 * sums) * kUp;
+        }
+        const float factor = larger(row_length * per_length, row_residual * per_residual);
+        // A part of the errors that the row's length has no share in does not shrink with it.
+        const float beyond = factor < 1 ? (1 - factor) * sum_error * bias : (factor - 1) * largest;
+        return (error + (factor + 1) * *own + beyond + factor * 0x1p-20f * largest) * kUp;
+    }
+};
+
+/// Lists the points whose best score may not be the best, with what others must reach.
+__global__ void __launch_bounds__(kThreads) certify_kernel(const CertifyArguments arguments) {
+    using Scan = cub::BlockScan<int, kThreads>;
+    __shared__ typename Scan::TempStorage scan_storage;
+    __shared__ alignas(ErrorTerms) uint8_t storage[sizeof(ErrorTerms)];
+    __shared__ int32_t first;
+    const auto* error_of = reinterpret_cast<const ErrorTerms*>(storage);
+    if (threadIdx.x == 0) {
+        new (storage) ErrorTerms(arguments);
+    }
+    __syncthreads();
+    constexpr int kBlockRows = kThreads * kThreadRows;
+    for (int64_t begin = int64_t{blockIdx.x} * kBlockRows; begin < arguments.n;
+         begin += int64_t{gridDim.x} * kBlockRows) {
+        const auto row_of = [&](int r) { return begin + r * kThreads + threadIdx.x; };
+        bool open[kThreadRows];
+        int mine = 0;
+#pragma unroll
+        for (int r = 0; r < kThreadRows; r++) {
+            const int64_t row = min(row_of(r), arguments.n - 1);
+            const int32_t id = arguments.first_pass.ids[row];
+            const bool valid = id >= 0 && id < arguments.k;
+            const float* own =
+                    arguments.errors ? valid ? arguments.errors + id : &error_of->largest : nullptr;
+            const float bar = __fsub_rd(
+                    arguments.first_pass.best[row],
+                    (*error_of)(arguments.lengths[row], arguments.residuals[row], own));
+            // Written so that a NaN anywhere leaves the point open.
+            open[r] = row_of(r) < arguments.n && !(arguments.first_pass.second[row] < bar);
+            if (open[r]) {
+                arguments.first_pass.best[row] = bar;
+            }
+            mine += open[r];
+        }
+        int before = 0;
+        int all = 0;
+        Scan(scan_storage).ExclusiveSum(mine, before, all);
+        if (threadIdx.x == 0 && all > 0) {
+            first = atomicAdd(arguments.open.count, all);
+        }
+        __syncthreads();
+#pragma unroll
+        for (int r = 0; r < kThreadRows; r++) {
+            if (open[r]) {
+                arguments.open.rows[first + before++] = static_cast<int32_t>(row_of(r));
+            }
+        }
     }
 }
 
-/// What is open before the second pass and before the third.
-__global__ void start_kernel(int32_t first, int32_t* open_count) {
-    open_count[0] = first;
-    open_count[1] = 0;
-}
+/// Rows that passes leave, on the device.
+struct Counts {
+    int32_t open; ///< after the first pass
+    int32_t rest; ///< after the filter pass
+    int32_t decided;
+};
 
-__global__ void count_kernel(const int32_t* open_count, IterationCounts* counts) {
-    counts->redone += open_count[0];
-    counts->decided += open_count[1];
+__global__ void count_kernel(const Counts* left, IterationCounts* counts) {
+    counts->redone += left->open;
+    counts->decided += left->decided + left->rest;
 }
 
 } // namespace
 
 int64_t exact_bytes(int64_t n, int64_t d, int64_t k) {
     const int64_t table = CentroidTable::bytes(1, k, d) + 8 * k;
-    const int64_t lists = 8 * n;
-    const int64_t first_pass = 8 * n + assign_bytes({1, n, k, d, true, 16, true});
-    const int64_t later = 4 * k * padded_columns(d) + 12 * n + split_bytes(n, d, k);
-    return table + lists + std::max(first_pass, later);
+    const int64_t left = 4 * n;
+    const int64_t open = 8 * n; // and bars
+    const int64_t first_pass = open + 4 * n + assign_bytes({1, n, k, d, true, 16, true});
+    const int64_t filter_pass = open + candidates_bytes(n, d, k);
+    return table + left + std::max({first_pass, filter_pass, rest_bytes(n)});
 }
 
 void assign_exact(
@@ -105,7 +161,7 @@ void assign_exact(
         int64_t k,
         Metric metric,
         const ExactOutput& output,
-        bool split_all,
+        std::optional<int64_t> expected,
         cudaStream_t stream) {
     const int64_t n = points.n();
     const int64_t d = points.d();
@@ -124,45 +180,43 @@ void assign_exact(
     prepare_centred(centroids, centring, table, stream);
 
     const auto count = static_cast<size_t>(n);
-    const Buffer<int32_t> open(count, stream);
-    const Buffer<int32_t> still_open(count, stream);
-    const Buffer<int32_t> open_count(2, stream);
-    start_kernel<<<1, 1, 0, stream>>>(split_all ? static_cast<int32_t>(n) : 0, open_count.get());
-    check_launch("clearing counters");
-    if (!split_all) {
+    const Buffer<Counts> left(1, stream);
+    check(cudaMemsetAsync(left.get(), 0, sizeof(Counts), stream), "clearing counters");
+    const Buffer<int32_t> rest_rows(count, stream);
+    const OpenRows rest{rest_rows.get(), &left.get()->rest};
+    const ExactCentroids exact{centroids, bias.get(), bounds.get(), k, metric};
+    {
+        const Buffer<int32_t> open_rows(count, stream);
+        const OpenRows open{open_rows.get(), &left.get()->open};
         const Buffer<float> best(count, stream);
-        const Buffer<float> second(count, stream);
-        assign(points.tensor(), table, {best.get(), second.get(), output.ids}, stream);
-        CertifyArguments arguments{};
-        arguments.best = best.get();
-        arguments.second = second.get();
-        arguments.ids = output.ids;
-        arguments.lengths = points.lengths();
-        arguments.residuals = points.residuals();
-        arguments.reference = points.reference();
-        arguments.bounds = bounds.get();
-        arguments.errors = table.folded.get() ? nullptr : errors.get();
-        arguments.point_scale = points.scale();
-        arguments.mean_length = points.mean_length();
-        arguments.n = n;
-        arguments.k = k;
-        arguments.d = d;
-        arguments.l2 = metric == Metric::l2;
-        arguments.open = open.get();
-        arguments.open_count = open_count.get();
-        certify_kernel<<<blocks_of(n, kThreads), kThreads, 0, stream>>>(arguments);
-        check_launch("certifying an assignment");
+        {
+            const Buffer<float> second(count, stream);
+            CertifyArguments arguments{};
+            arguments.first_pass = {best.get(), second.get(), output.ids};
+            assign(points.tensor(), table, arguments.first_pass, stream);
+            arguments.lengths = points.lengths();
+            arguments.residuals = points.residuals();
+            arguments.reference = points.reference();
+            arguments.bounds = bounds.get();
+            arguments.errors = table.folded.get() ? nullptr : errors.get();
+            arguments.point_scale = points.scale();
+            arguments.mean_length = points.mean_length();
+            arguments.n = n;
+            arguments.k = k;
+            arguments.d = d;
+            arguments.l2 = metric == Metric::l2;
+            arguments.open = open;
+            const unsigned blocks = std::min(
+                    blocks_of(n, kThreads * kThreadRows),
+                    static_cast<unsigned>(8 * device_info().multiprocessors));
+            certify_kernel<<<blocks, kThreads, 0, stream>>>(arguments);
+            check_launch("certifying an assignment");
+        }
+        const Decided decided{output.ids, rest, &left.get()->decided};
+        decide_candidates(points, table, exact, open, best.get(), expected, decided, stream);
     }
-    const OpenRows rows{split_all ? nullptr : open.get(), open_count.get()};
-    const OpenRows rest{still_open.get(), open_count.get() + 1};
-    const ScaledCentroids scaled(
-            centroids, k, d, bias.get(), table.bias.get(), bounds.get(), metric, stream);
-    const Buffer<double> decided_values(count, stream);
-    const Buffer<int32_t> locks(count, stream);
-    const Decisions decisions{decided_values.get(), locks.get()};
-    assign_split(points, scaled, rows, output.ids, rest, decisions, stream);
-    decide(points, scaled, rest, decisions, output.ids, stream);
-    count_kernel<<<1, 1, 0, stream>>>(open_count.get(), output.counts);
+    decide_rest(points, exact, rest, output.ids, stream);
+    count_kernel<<<1, 1, 0, stream>>>(left.get(), output.counts);
     check_launch("counting open points");
     if (output.values) {
         measure(points.rows(), n, d, centroids, k, metric, output.ids, output.values, stream);

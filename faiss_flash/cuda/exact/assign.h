@@ -1,5 +1,5 @@
-/// The exact nearest centroid of every float32 point: f16 scores, a certificate, pairs of f16 for
-/// what is left, float64 for the rest.
+/// The exact nearest centroid of every float32 point: f16 scores, a certificate, and float64 for
+/// the few centroids that these leave to a point.
 ///
 /// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, and their f16 roundings X, C,
 /// the score x'.c' + b (b: -|c'|^2 s / 2 t, or m.c' s for products) as the tensor cores find it is
@@ -14,17 +14,20 @@
 /// most e(c) = R |c' - C| + r |c'| + g (R |C| + |b|), which depends on the centroid alone. b + e(c)
 /// is the bias that the kernels are given: scores are then upper bounds. If the best of them, of
 /// centroid a, beats the second by more than 2 e(a), a's score is truly above all others, and a is
-/// the nearest centroid. A point f times beyond the reference may lack (f - 1) e(c) of a bound: it
-/// needs (f + 1) e(a) + (f - 1) max e. Where the kernels fold biases (d <= 32, l2) they stay as
+/// the nearest centroid. A point f times as long as the reference needs (f + 1) e(a) instead, and
+/// besides, where f > 1, (f - 1) max e, which its bounds may lack, or where f < 1, as |b| does not
+/// shrink with it, (1 - f) g max |b|. Where the kernels fold biases (d <= 32, l2) they stay as
 /// they are, the largest |c' - C|, |c'|, |C| and |b| stand for all, and a row's reach is part of
 /// the sums as well.
 ///
 /// Float64 itself is off by (d + 8) 2^-53 of |x - c|^2 / 2 or |x| |c|; twice that comes on top, so
 /// that a certified centroid is the one that float64 over all centroids finds.
 ///
-/// All other points go through a second pass with bounds some ten to twenty times tighter
-/// (split.h), and what that leaves open is decided in float64 (decide.h): the CPU backend's ids,
-/// ties to the lowest.
+/// What a's score is above is the point's bar: a centroid whose score, in any order of summation,
+/// does not reach it is not the nearest. Points that are not certified go through the same products
+/// once more, which list their candidates, two as a rule, and float64 decides between them
+/// (candidates.h); for lists that overflow it decides between all centroids that float32 leaves
+/// (decide.h): the CPU backend's ids, ties to the lowest.
 #pragma once
 
 #include <faiss_flash/cuda/counts.h>
@@ -32,6 +35,7 @@
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace faiss_flash::cuda {
 
@@ -44,16 +48,16 @@ struct ExactOutput {
 /// Bytes of device memory that assign_exact() takes while it runs.
 int64_t exact_bytes(int64_t n, int64_t d, int64_t k);
 
-/// centroids [k x d] float32, packed, finite. All arrays in device memory. Nothing waits.
-/// split_all: without the first pass, where it would leave most points open. The result is the
-/// same.
+/// centroids [k x d] float32, packed, finite. All arrays in device memory.
+/// expected: about how many points the first pass leaves open. Where it leaves more, those go the
+/// longest way; the result is the same. Without it this waits for the first pass.
 void assign_exact(
         const DevicePoints& points,
         const float* centroids,
         int64_t k,
         Metric metric,
         const ExactOutput& output,
-        bool split_all,
+        std::optional<int64_t> expected,
         cudaStream_t stream);
 
 } // namespace faiss_flash::cuda

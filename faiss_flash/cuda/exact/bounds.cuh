@@ -12,13 +12,8 @@ inline constexpr double kStepError = 20 * 0x1p-24;
 inline constexpr double kEpilogueSteps = 4;
 inline constexpr double kLeastError = 0x1p-100;
 
-/// How far a value is above what most have: 1 for most.
-__device__ inline double excess(double value, double reference) {
-    return value <= reference ? 1.0 : value / reference;
-}
-
 /// The larger, or a NaN where one is: fmax() would drop it, and with it the doubt.
-__device__ inline double larger(double a, double b) {
+__device__ inline float larger(float a, float b) {
     return a > b || isnan(a) ? a : b;
 }
 

@@ -5,12 +5,13 @@
 // 1. A block takes 32 points and goes over tiles of 128 centroids, a matrix product in float32
 //    of the values that were rounded to 16 bits before. Its scores are off by at most
 //    (d + 16) 2^-23 (|x'| C + B), C and B of the longest centroid and the largest bias.
-// 2. The score of the second pass's best centroid less twice that is a bar: a centroid whose score
+// 2. The score of the first pass's best centroid less twice that is a bar: a centroid whose score
 //    reaches it is measured in float64. The best of these is the point's.
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
+#include <faiss_flash/cuda/exact/measured.cuh>
 #include <faiss_flash/cuda/exact/scaling.cuh>
 
 namespace faiss_flash::cuda {
@@ -18,38 +19,7 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kLanes = 8; // of a sum
 constexpr int kGroups = kThreads / kLanes;
-
-__device__ unsigned group_mask() {
-    return 0xFFu << (threadIdx.x % 32 / kLanes * kLanes);
-}
-
-/// The sum of a group's lanes, in the CPU backend's order.
-template <class Number>
-__device__ Number add_lanes(Number sum) {
-    sum += __shfl_xor_sync(group_mask(), sum, 4);
-    sum += __shfl_xor_sync(group_mask(), sum, 2);
-    return sum + __shfl_xor_sync(group_mask(), sum, 1);
-}
-
-/// Squared distance or product of two rows by the lanes of a group; all have the result.
-__device__ double measured(const float* x, const float* c, int64_t d, bool l2) {
-    double sum = 0;
-#pragma unroll 8
-    for (int64_t j = threadIdx.x % kLanes; j < d; j += kLanes) {
-        const double a = x[j];
-        const double b = c[j];
-        const double difference = a - b;
-        sum += l2 ? difference * difference : a * b;
-    }
-    return add_lanes(sum);
-}
-
-__device__ bool beats(double value, int32_t id, double other, int32_t other_id, bool l2) {
-    return l2 ? value < other || (value == other && id < other_id)
-              : value > other || (value == other && id < other_id);
-}
 
 constexpr int kRows = 32;       // points of a block
 constexpr int kCentroids = 128; // of a tile
@@ -61,20 +31,20 @@ constexpr int kWords = kCentroids / 32;
 struct DecideArguments {
     const float* points;    // [n x d]
     const float* centroids; // [k x d]
-    const float* scaled;    // [k x segment]
     const float* bias;      // [k]
     const CentroidBounds* bounds;
     const float* mean;
     const float* point_scale;
     const float* mean_length;
     int32_t k;
-    int d, segment;
+    int d;
     bool l2;
     const int32_t* open;
     const int32_t* open_count;
-    Decisions decisions;
+    double* values; // [n] what the best centroid so far measures
+    int32_t* locks; // [n]
     int32_t* ids;
-    int32_t split; ///< centroids of a block: a multiple of kCentroids
+    int32_t split; // centroids of a block: a multiple of kCentroids
 };
 
 struct DecideShared {
@@ -86,32 +56,34 @@ struct DecideShared {
     bool finite[kRows];
 };
 
-/// Column j of a point as the tensor cores have it, before it is rounded to 16 bits.
-__device__ float scaled_value(const DecideArguments& arguments, int64_t row, int j) {
-    return j < arguments.d ? (arguments.points[row * arguments.d + j] - arguments.mean[j]) *
-                                     *arguments.point_scale
-                           : 0.0f;
+/// Column j of a row of points or centroids as the tensor cores have it, before it is rounded to 16
+/// bits.
+__device__ float scaled_value(
+        const DecideArguments& arguments, const float* rows, int64_t row, int j, float scale) {
+    return j < arguments.d ? (rows[row * arguments.d + j] - arguments.mean[j]) * scale : 0.0f;
 }
 
 /// What a score of the point must reach to be looked at; by the lanes of a group.
 __device__ float bar_of(const DecideArguments& arguments, int32_t row) {
     const int32_t guess = max(0, min(arguments.k - 1, arguments.ids[row]));
+    const CentroidBounds& bounds = *arguments.bounds;
+    const auto centroid_scale = static_cast<float>(scale_of(bounds.largest));
     double square = 0;
     double product = 0;
     for (int j = static_cast<int>(threadIdx.x) % kLanes; j < arguments.d; j += kLanes) {
-        const double x = scaled_value(arguments, row, j);
+        const double x = scaled_value(arguments, arguments.points, row, j, *arguments.point_scale);
         square += x * x;
-        product += x * double{arguments.scaled[int64_t{guess} * arguments.segment + j]};
+        product +=
+                x * double{scaled_value(arguments, arguments.centroids, guess, j, centroid_scale)};
     }
     square = add_lanes(square);
     product = add_lanes(product);
-    const CentroidBounds& bounds = *arguments.bounds;
     const double length = sqrt(square) * (1 + 0x1p-20);
     const Float64Error float64_error(
             arguments.d,
             arguments.l2,
             *arguments.point_scale,
-            scale_of(bounds.largest),
+            centroid_scale,
             *arguments.mean_length);
     const double error = (arguments.d + 16) * 0x1p-23 * (length * bounds.length + bounds.bias) +
                          float64_error(length, bounds.length) + kLeastError;
@@ -129,38 +101,35 @@ __device__ void multiply_tile(
     const int thread = static_cast<int>(threadIdx.x);
     const int64_t row = shared.rows[thread / 4];
     const int column = thread % 4 * 4; // of the four that the thread brings of a point
-    const float* centroid =
-            arguments.scaled + int64_t{min(first + thread, arguments.k - 1)} * arguments.segment;
+    const int64_t centroid = min(first + thread, arguments.k - 1);
+    const float point_scale = *arguments.point_scale;
+    const auto centroid_scale = static_cast<float>(scale_of(arguments.bounds->largest));
     float x[4];
-    float4 c[kSlice / 4];
+    float c[kSlice];
     const auto load = [&](int slice) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            x[i] = scaled_value(arguments, row, slice + column + i);
+            x[i] = scaled_value(arguments, arguments.points, row, slice + column + i, point_scale);
         }
 #pragma unroll
-        for (int i = 0; i < kSlice / 4; i++) {
-            const int at = slice + 4 * i;
-            c[i] = at < arguments.segment ? *reinterpret_cast<const float4*>(centroid + at)
-                                          : float4{};
+        for (int i = 0; i < kSlice; i++) {
+            c[i] = scaled_value(
+                    arguments, arguments.centroids, centroid, slice + i, centroid_scale);
         }
     };
     load(0);
-    for (int slice = 0; slice < arguments.segment; slice += kSlice) {
+    for (int slice = 0; slice < arguments.d; slice += kSlice) {
         __syncthreads(); // all have read the slice before
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             shared.points[column + i][thread / 4] = x[i];
         }
 #pragma unroll
-        for (int i = 0; i < kSlice / 4; i++) {
-            shared.centroids[4 * i][thread] = c[i].x;
-            shared.centroids[4 * i + 1][thread] = c[i].y;
-            shared.centroids[4 * i + 2][thread] = c[i].z;
-            shared.centroids[4 * i + 3][thread] = c[i].w;
+        for (int i = 0; i < kSlice; i++) {
+            shared.centroids[i][thread] = c[i];
         }
         __syncthreads();
-        if (slice + kSlice < arguments.segment) {
+        if (slice + kSlice < arguments.d) {
             load(slice + kSlice);
         }
 #pragma unroll
@@ -216,11 +185,11 @@ __device__ void mark_candidates(
 
 /// Several blocks may have candidates for one point.
 __device__ void keep_best(const DecideArguments& arguments, int32_t row, double value, int32_t id) {
-    int32_t* lock = arguments.decisions.locks + row;
+    int32_t* lock = arguments.locks + row;
     while (atomicCAS(lock, 0, 1) != 0) {
     }
     __threadfence();
-    volatile double* best = arguments.decisions.values + row;
+    volatile double* best = arguments.values + row;
     volatile int32_t* best_id = arguments.ids + row;
     if (beats(value, id, *best, *best_id, arguments.l2)) {
         *best = value;
@@ -253,6 +222,17 @@ __device__ void measure_candidates(
                 }
             }
         }
+    }
+}
+
+/// Nothing is known of the open points.
+__global__ void start_kernel(const DecideArguments arguments) {
+    const int count = *arguments.open_count;
+    for (auto i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < count;
+         i += static_cast<int>(gridDim.x * blockDim.x)) {
+        const int32_t row = arguments.open[i];
+        arguments.values[row] = arguments.l2 ? HUGE_VAL : -HUGE_VAL;
+        arguments.locks[row] = 0;
     }
 }
 
@@ -328,17 +308,22 @@ __global__ void value_kernel(
 
 } // namespace
 
-void decide(
+int64_t rest_bytes(int64_t n) {
+    return 12 * n;
+}
+
+void decide_rest(
         const DevicePoints& points,
-        const ScaledCentroids& centroids,
+        const ExactCentroids& centroids,
         const OpenRows& open,
-        const Decisions& decisions,
         int32_t* ids,
         cudaStream_t stream) {
+    const auto n = static_cast<size_t>(points.n());
+    const Buffer<double> values(n, stream);
+    const Buffer<int32_t> locks(n, stream);
     DecideArguments arguments{};
     arguments.points = points.rows();
     arguments.centroids = centroids.values;
-    arguments.scaled = centroids.scaled.get();
     arguments.bias = centroids.bias;
     arguments.bounds = centroids.bounds;
     arguments.mean = points.mean();
@@ -346,21 +331,22 @@ void decide(
     arguments.mean_length = points.mean_length();
     arguments.k = static_cast<int32_t>(centroids.k);
     arguments.d = static_cast<int>(points.d());
-    arguments.segment = static_cast<int>(centroids.segment);
     arguments.l2 = centroids.metric == Metric::l2;
     arguments.open = open.rows;
     arguments.open_count = open.count;
-    arguments.decisions = decisions;
+    arguments.values = values.get();
+    arguments.locks = locks.get();
     arguments.ids = ids;
+    const auto blocks = static_cast<unsigned>(device_info().multiprocessors);
+    start_kernel<<<blocks, kThreads, 0, stream>>>(arguments);
+    check_launch("preparing decisions in float64");
     // Few points are open as a rule: their centroids are shared out among blocks.
     constexpr int64_t kTilesABlock = 4;
     constexpr int64_t kMostSplits = 16;
     const int64_t tiles = (centroids.k + kCentroids - 1) / kCentroids;
     const int64_t splits = std::min(kMostSplits, (tiles + kTilesABlock - 1) / kTilesABlock);
     arguments.split = static_cast<int32_t>((tiles + splits - 1) / splits * kCentroids);
-    const dim3 grid(
-            static_cast<unsigned>(4 * device_info().multiprocessors),
-            blocks_of(centroids.k, arguments.split));
+    const dim3 grid(blocks, blocks_of(centroids.k, arguments.split));
     decide_kernel<<<grid, kThreads, 0, stream>>>(arguments);
     check_launch("deciding points in float64");
 }

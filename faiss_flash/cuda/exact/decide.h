@@ -15,49 +15,25 @@ struct OpenRows {
     int32_t* count; ///< one
 };
 
-/// What the third pass knows of points, on the device; of the open ones, reset before it.
-struct Decisions {
-    double* values; ///< [n] what the best centroid so far measures; worst possible at first
-    int32_t* locks; ///< [n] zeros
-};
-
-/// The centroids of one assignment for its second and third pass, on the device.
-struct ScaledCentroids {
-    ScaledCentroids(
-            const float* values_in,
-            int64_t k_in,
-            int64_t d_in,
-            const float* bias_in,
-            const float* padded_bias_in,
-            const CentroidBounds* bounds_in,
-            Metric metric_in,
-            cudaStream_t stream)
-        : values(values_in),
-          bias(bias_in),
-          padded_bias(padded_bias_in),
-          bounds(bounds_in),
-          k(k_in),
-          segment(padded_columns(d_in)),
-          metric(metric_in),
-          scaled(static_cast<size_t>(k * segment), stream) {}
-
-    const float* values;      ///< [k x d] as they were given
-    const float* bias;        ///< [k]
-    const float* padded_bias; ///< the first pass's: its tail is that of no centroid
+/// The centroids of one assignment, on the device.
+struct ExactCentroids {
+    const float* values; ///< [k x d] as they were given
+    const float* bias;   ///< [k] of scaled scores
     const CentroidBounds* bounds;
     int64_t k;
-    int64_t segment; ///< d rounded up to 8
     Metric metric;
-    Buffer<float> scaled; ///< [k x segment] (c - mean) s; filled by the second pass
 };
 
-/// ids of the open rows: the float64 argmin or argmax with the CPU backend's order of summation,
-/// ties to the lowest; -1 for a row with a NaN or an Inf. Before, they hold good guesses.
-void decide(
+/// Bytes of device memory that decide_rest() takes for any share of n points.
+int64_t rest_bytes(int64_t n);
+
+/// ids of the open rows, by float32 scores of all centroids with a bound, and float64 for those
+/// that this leaves, with the CPU backend's order of summation: the float64 argmin or argmax, ties
+/// to the lowest; -1 for a row with a NaN or an Inf. Before, they hold good guesses.
+void decide_rest(
         const DevicePoints& points,
-        const ScaledCentroids& centroids,
+        const ExactCentroids& centroids,
         const OpenRows& open,
-        const Decisions& decisions,
         int32_t* ids,
         cudaStream_t stream);
 

@@ -109,7 +109,7 @@ __global__ void convert_kernel(
     }
 }
 
-/// 1.25 times the root of the mean square of a sample: any values are right, good ones let more
+/// 1.1 times the root of the mean square of a sample: any values are right, good ones let more
 /// rows be certified.
 __global__ void reference_kernel(
         const float* lengths, const float* residuals, int64_t n, int64_t sample, float* reference) {
@@ -126,7 +126,7 @@ __global__ void reference_kernel(
     for (int i = 0; i < 2; i++) {
         const double sum = Reduce(storage).Sum(sums[i]);
         if (threadIdx.x == 0) {
-            reference[i] = round_up(1.25 * sqrt(sum / static_cast<double>(sample)) + 1e-30);
+            reference[i] = round_up(1.1 * sqrt(sum / static_cast<double>(sample)) + 1e-30);
         }
         __syncthreads();
     }

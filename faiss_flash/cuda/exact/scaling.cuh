@@ -10,7 +10,10 @@ __device__ inline double scale_of(float largest) {
 
 /// Of values >= 0, which order as their bits do. A NaN wins: its bits are the largest.
 __device__ inline void atomic_max(float* to, float value) {
-    atomicMax(reinterpret_cast<int*>(to), __float_as_int(value));
+    auto* bits = reinterpret_cast<int*>(to);
+    if (__float_as_int(value) > *static_cast<volatile int*>(bits)) { // seldom, once many have been
+        atomicMax(bits, __float_as_int(value));
+    }
 }
 
 /// In a fixed order.

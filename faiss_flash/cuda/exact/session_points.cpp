@@ -3,6 +3,8 @@
 #include <faiss_flash/cuda/session_points.h>
 #include <faiss_flash/cuda/update/reduce.h>
 
+#include <optional>
+
 namespace faiss_flash::cuda {
 
 namespace {
@@ -35,20 +37,18 @@ class ExactPoints final : public SessionPoints {
                 k,
                 metric,
                 {output.ids, measures_ ? values_.get() : nullptr, output.counts},
-                split_all_,
+                expected_,
                 stream);
         if (measures_) {
             sum_parts(values_.get(), points_.n(), parts_.get(), stream);
         }
     }
 
-    /// Above this share the two passes cost more than the second one alone; results are the same.
+    /// Fewer rows are open from iteration to iteration, as a rule; else no guess is safe.
     void told(const IterationStats& stats) override {
-        constexpr double kMostRedone = 0.6;
-        if (!split_all_) {
-            split_all_ = static_cast<double>(stats.redone) >
-                         kMostRedone * static_cast<double>(points_.n());
-        }
+        const int64_t most = redone_ + redone_ / 8;
+        redone_ = stats.redone;
+        expected_ = redone_ <= most ? std::make_optional(redone_ + redone_ / 8 + 1) : std::nullopt;
     }
 
     ObjectiveParts objective() const override { return {parts_.get(), !measures_, points_.mean()}; }
@@ -59,7 +59,8 @@ class ExactPoints final : public SessionPoints {
     DevicePoints points_;
     const bool measures_; ///< every point's value, for the objective
     Buffer<double> values_, parts_;
-    bool split_all_ = false;
+    int64_t redone_ = -1;
+    std::optional<int64_t> expected_; ///< rows that an assignment leaves open
 };
 
 } // namespace

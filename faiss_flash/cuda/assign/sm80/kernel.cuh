@@ -15,10 +15,12 @@
 #pragma once
 
 #include <faiss_flash/cuda/assign/tile_config.h>
+#include <faiss_flash/cuda/assign/listed_candidates.cuh>
 #include <faiss_flash/cuda/assign/searched_best.cuh>
 #include <faiss_flash/cuda/ptx/mma.cuh>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace faiss_flash::cuda::sm80 {
 
@@ -37,6 +39,7 @@ struct Arguments {
     int32_t tiles_per_split;  ///< that a block goes over
     bool aligned;             ///< point rows and d are multiples of 16 bytes
     const int32_t* row_count; ///< points in use; null = n
+    CandidateLists lists;     ///< of a filter pass, instead of best, second and ids
 };
 
 constexpr int kTile = GenericTile::kPoints;
@@ -127,7 +130,50 @@ __device__ inline void start_scores(float (&acc)[2][32], const float* bias) {
     }
 }
 
-template <class Element>
+/// The right half of the columns hands over to the left, which writes. output: of the warp's first
+/// row.
+template <class Rows>
+__device__ inline void write_best(
+        const Arguments& arguments,
+        Shared& shared,
+        const Rows& rows,
+        int64_t output,
+        int first_row) {
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int first_point = static_cast<int>(blockIdx.x) * kTile;
+    const auto row_of = [&](int r) { return first_row + r / 2 * 16 + r % 2 * 8 + lane / 4; };
+    if (warp % 2 == 1 && lane % 4 == 0) {
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            shared.best[row_of(r)] = rows.best[r];
+            shared.second[row_of(r)] = rows.second[r];
+            shared.id[row_of(r)] = rows.id[r];
+        }
+    }
+    __syncthreads();
+    if (warp % 2 == 0 && lane % 4 == 0) {
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            const int row = row_of(r);
+            const int64_t at = output + row - first_row;
+            if (first_point + row < arguments.n) {
+                const float other = shared.best[row];
+                // Equal scores: the lower id, which may be in the right half of an earlier tile.
+                const bool mine = rows.best[r] > other ||
+                                  (rows.best[r] == other && rows.id[r] < shared.id[row]);
+                arguments.best[at] = mine ? rows.best[r] : other;
+                arguments.ids[at] = mine ? rows.id[r] : shared.id[row];
+                if (arguments.second) {
+                    arguments.second[at] = fmaxf(
+                            fmaxf(rows.second[r], shared.second[row]), fminf(rows.best[r], other));
+                }
+            }
+        }
+    }
+}
+
+template <class Element, bool kCandidates>
 __global__ void __launch_bounds__(kThreads, GenericTile::kBlocks)
         assign_kernel(const Arguments arguments) {
     extern __shared__ __align__(16) uint8_t raw[];
@@ -175,8 +221,21 @@ __global__ void __launch_bounds__(kThreads, GenericTile::kBlocks)
         ptx::copy_commit();
     };
 
-    SearchedBest<2, 64, true> rows;
-    rows.reset();
+    constexpr int kLists = 2; // of a row: its scores are in two warps
+    const int64_t output =
+            (int64_t{blockIdx.z} * gridDim.y + batch) * arguments.n + first_point + first_row;
+    std::conditional_t<
+            kCandidates,
+            ListedCandidates<2, 64, 16, kLists, HighestScore>,
+            SearchedBest<2, 64, true>>
+            rows;
+    if constexpr (kCandidates) {
+        rows.start(arguments.lists, output + lane / 4, warp % 2, [](int /*r*/, float bar) {
+            return bar;
+        });
+    } else {
+        rows.reset();
+    }
     float acc[2][32];
     for (int i = 0; i < kStages - 1; i++) {
         load_next(i);
@@ -195,38 +254,11 @@ __global__ void __launch_bounds__(kThreads, GenericTile::kBlocks)
         }
         rows.update(acc, tile * kTile + first_column);
     }
-    rows.finish();
-
-    // The right half of the columns hands over to the left.
-    const auto row_of = [&](int r) { return first_row + r / 2 * 16 + r % 2 * 8 + lane / 4; };
-    if (warp % 2 == 1 && lane % 4 == 0) {
-#pragma unroll
-        for (int r = 0; r < 4; r++) {
-            shared.best[row_of(r)] = rows.best[r];
-            shared.second[row_of(r)] = rows.second[r];
-            shared.id[row_of(r)] = rows.id[r];
-        }
-    }
-    __syncthreads();
-    if (warp % 2 == 0 && lane % 4 == 0) {
-#pragma unroll
-        for (int r = 0; r < 4; r++) {
-            const int row = row_of(r);
-            const int64_t at =
-                    (int64_t{blockIdx.z} * gridDim.y + batch) * arguments.n + first_point + row;
-            if (first_point + row < arguments.n) {
-                const float other = shared.best[row];
-                // Equal scores: the lower id, which may be in the right half of an earlier tile.
-                const bool mine = rows.best[r] > other ||
-                                  (rows.best[r] == other && rows.id[r] < shared.id[row]);
-                arguments.best[at] = mine ? rows.best[r] : other;
-                arguments.ids[at] = mine ? rows.id[r] : shared.id[row];
-                if (arguments.second) {
-                    arguments.second[at] = fmaxf(
-                            fmaxf(rows.second[r], shared.second[row]), fminf(rows.best[r], other));
-                }
-            }
-        }
+    if constexpr (kCandidates) {
+        rows.finish(arguments.lists, output + lane / 4, warp % 2);
+    } else {
+        rows.finish();
+        write_best(arguments, shared, rows, output, first_row);
     }
 }
 

@@ -9,6 +9,7 @@ void launch(
         const TensorRows& points,
         const CentroidTable& table,
         const AssignOutput& output,
+        const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan) {
     const int64_t tiles = (table.k + kTile - 1) / kTile;
@@ -24,6 +25,7 @@ void launch(
     arguments.best = output.best;
     arguments.second = output.second;
     arguments.ids = output.ids;
+    arguments.lists = lists;
     arguments.n = static_cast<int32_t>(points.rows);
     arguments.k = static_cast<int32_t>(table.k);
     arguments.d = static_cast<int32_t>(points.columns);
@@ -32,7 +34,9 @@ void launch(
     arguments.aligned = can_map(points);
     arguments.row_count = points.row_count;
 
-    const auto kernel = points.bf16 ? assign_kernel<__nv_bfloat16> : assign_kernel<__half>;
+    const auto kernel = points.bf16  ? assign_kernel<__nv_bfloat16, false>
+                        : lists.bars ? assign_kernel<__half, true>
+                                     : assign_kernel<__half, false>;
     constexpr int kShared = static_cast<int>(sizeof(Shared));
     allow_all_shared_memory(reinterpret_cast<const void*>(kernel));
     const dim3 grid(

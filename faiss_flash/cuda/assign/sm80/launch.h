@@ -5,10 +5,12 @@
 
 namespace faiss_flash::cuda::sm80 {
 
+/// lists: empty, or filled instead of the output.
 void launch(
         const TensorRows& points,
         const CentroidTable& table,
         const AssignOutput& output,
+        const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan);
 

@@ -1,6 +1,8 @@
 /// What the Hopper kernels are launched with.
 #pragma once
 
+#include <faiss_flash/cuda/assign/candidate_lists.h>
+
 #include <cuda.h>
 
 #include <cstdint>
@@ -16,7 +18,7 @@ struct Arguments {
     const float* reach;    ///< [batch] longest centroid; with folded biases
     bool half_square;      ///< with folded biases
     float* best;           ///< [splits x batch x n] highest score
-    float* second;         ///< [splits x batch x n] second highest; read only where kSecond
+    float* second;         ///< [splits x batch x n] second highest, or null
     int32_t* ids;          ///< [splits x batch x n]
     int32_t n;
     int32_t d;
@@ -26,7 +28,8 @@ struct Arguments {
     int32_t tiles_per_split; ///< centroid tiles that one piece of work goes over
     int32_t splits;
     int32_t work;             ///< batch * point_tiles * splits pieces
-    const int32_t* row_count; ///< points in use of the only problem; null = n. Only assign_streamed
+    const int32_t* row_count; ///< points in use of the only problem; null = n
+    CandidateLists lists;     ///< of a filter pass, instead of best, second and ids
 };
 
 } // namespace faiss_flash::cuda::sm90

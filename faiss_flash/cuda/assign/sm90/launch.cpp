@@ -8,21 +8,24 @@
 
 namespace faiss_flash::cuda::sm90 {
 
-const Variant* find_f16(AssignKernel kernel, int64_t d, bool second);
-const Variant* find_bf16(AssignKernel kernel, int64_t d, bool second);
+const Variant* find_f16(AssignKernel kernel, int64_t d, Epilogue epilogue);
+const Variant* find_bf16(AssignKernel kernel, int64_t d, Epilogue epilogue);
 
-const Variant* find_variant(AssignKernel kernel, int64_t d, bool bf16, bool second) {
-    return bf16 ? find_bf16(kernel, d, second) : find_f16(kernel, d, second);
+const Variant* find_variant(AssignKernel kernel, int64_t d, bool bf16, Epilogue epilogue) {
+    return bf16 ? find_bf16(kernel, d, epilogue) : find_f16(kernel, d, epilogue);
 }
 
 void launch(
         const TensorRows& points,
         const CentroidTable& table,
         const AssignOutput& output,
+        const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan) {
-    const bool second = output.second != nullptr;
-    const Variant* variant = find_variant(plan.kernel, points.columns, points.bf16, second);
+    const Epilogue epilogue = lists.bars      ? Epilogue::candidates
+                              : output.second ? Epilogue::second
+                                              : Epilogue::best;
+    const Variant* variant = find_variant(plan.kernel, points.columns, points.bf16, epilogue);
     const DeviceInfo& device = device_info();
     if (!variant || !can_map(points) || !device.runs_sm90a()) {
         throw InvalidArgument("plan: the Hopper kernel cannot take these points on this device");
@@ -46,6 +49,7 @@ void launch(
     arguments.best = output.best;
     arguments.second = output.second;
     arguments.ids = output.ids;
+    arguments.lists = lists;
     arguments.n = static_cast<int32_t>(points.rows);
     arguments.d = static_cast<int32_t>(points.columns);
     arguments.batch = static_cast<int32_t>(points.batch);

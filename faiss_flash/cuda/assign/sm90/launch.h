@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/assign/epilogue.h>
 
 #include <cstdint>
 
@@ -10,7 +11,7 @@ namespace faiss_flash::cuda::sm90 {
 struct Variant {
     AssignKernel kernel;
     int columns; ///< that it can take; 0 = any
-    bool second;
+    Epilogue epilogue;
     int threads;
     int shared_bytes;
     int points;    ///< of a block at a time
@@ -18,17 +19,19 @@ struct Variant {
     int slice_columns;
     int point_box; ///< rows of a copy
     int centroid_box;
-    const void* function;
+    const void* function = nullptr;
 };
 
 /// The kernel's variant with the fewest columns that holds d; null where there is none.
-const Variant* find_variant(AssignKernel kernel, int64_t d, bool bf16, bool second);
+const Variant* find_variant(AssignKernel kernel, int64_t d, bool bf16, Epilogue epilogue);
 
-/// Throws InvalidArgument where no variant can run these points.
+/// lists: empty, or filled instead of the output. Throws InvalidArgument where no variant can run
+/// these points.
 void launch(
         const TensorRows& points,
         const CentroidTable& table,
         const AssignOutput& output,
+        const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan);
 

@@ -14,7 +14,7 @@
 /// 3. A warpgroup makes 64 x 128 distances and reduces them, while the tensor cores make another's.
 ///    What it costs to bring its four warps together counts more than how many warpgroups there
 ///    are.
-/// 4. After the last tile best score, second best and id are written; nothing else ever is.
+/// 4. After the last tile what the epilogue (epilogue.h) has found is written; nothing else is.
 #pragma once
 
 #include <faiss_flash/cuda/assign/tile_config.h>
@@ -26,6 +26,7 @@
 #include <faiss_flash/cuda/ptx/wgmma.cuh>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace faiss_flash::cuda::sm90 {
 
@@ -43,13 +44,14 @@ struct NarrowShared {
 };
 
 /// One thread: the points of each piece of work.
-template <int kSteps>
+template <int kSteps, Epilogue kEpilogue>
 __device__ __forceinline__ void load_narrow_points(
         const Arguments& arguments, NarrowShared<kSteps>& shared) {
     using Tile = NarrowTile<kSteps>;
     ptx::prefetch_tensor_map(arguments.points);
     RingPosition<Tile::kPointStages> p;
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
         for (int w = 0; w < Tile::kConsumers; w++) {
             uint64_t* barrier = &shared.points_full[w][p.stage];
@@ -64,13 +66,14 @@ __device__ __forceinline__ void load_narrow_points(
 }
 
 /// One thread: all centroids for each piece of work.
-template <int kSteps>
+template <int kSteps, Epilogue kEpilogue>
 __device__ __forceinline__ void load_narrow_centroids(
         const Arguments& arguments, NarrowShared<kSteps>& shared) {
     using Tile = NarrowTile<kSteps>;
     RingPosition<Tile::kStages> c;
     const int64_t padded_tiles = arguments.bias_batch / Tile::kCentroids;
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
         const uint8_t* from = arguments.folded + piece.batch * padded_tiles * Tile::kStageBytes;
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
@@ -105,18 +108,24 @@ __device__ __forceinline__ void multiply_narrow(
     ptx::wgmma_commit();
 }
 
-template <class Element, int kSteps, bool kSecond>
+template <class Element, int kSteps, Epilogue kEpilogue>
 __device__ __forceinline__ void consume_narrow(
         const Arguments& arguments, NarrowShared<kSteps>& shared, int w) {
     using Tile = NarrowTile<kSteps>;
     RingPosition<Tile::kPointStages> p;
     RingPosition<Tile::kStages> c;
-    SavedBest<1, Tile::kCentroids, kSecond, LowestDistance> rows;
-    rows.saved.pairs = shared.saved[w] + threadIdx.x % 128;
+    constexpr bool kFilters = kEpilogue == Epilogue::candidates;
+    constexpr bool kSecond = kEpilogue == Epilogue::second;
+    using Best = SavedBest<1, Tile::kCentroids, kSecond, LowestDistance>;
+    std::conditional_t<kFilters, Listed<1, Tile::kCentroids, LowestDistance>, Best> rows;
+    if constexpr (!kFilters) {
+        rows.saved.pairs = shared.saved[w] + threadIdx.x % 128;
+    }
     float acc[1][Tile::kCentroids / 2];
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
-        rows.reset();
+        const int first_row = piece.row + w * Tile::kWarpgroupPoints;
         uint32_t points[kSteps][4];
         float reach[2];
         uint32_t folded[4];
@@ -127,6 +136,9 @@ __device__ __forceinline__ void consume_narrow(
         }
         row_reach<Element>(reach, points, arguments.reach[piece.batch], arguments.half_square);
         folded_operand(folded, reach);
+        start_rows<kEpilogue>(arguments, piece, rows, first_row, [&](int r, float bar) {
+            return __float_as_int(__fsub_ru(reach[r], bar)); // the largest distance of a candidate
+        });
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
             ptx::mbarrier_wait(&shared.full[c.stage], c.parity);
             multiply_narrow<Element>(acc[0], points, folded, shared.centroids[c.stage]);
@@ -141,17 +153,13 @@ __device__ __forceinline__ void consume_narrow(
             c.advance();
         }
         p.advance();
-        rows.finish();
-        write_rows<kSecond>(
-                arguments,
-                piece,
-                rows,
-                piece.row + w * Tile::kWarpgroupPoints,
-                [&](int r, int32_t distance) { return reach[r] - __int_as_float(distance); });
+        finish_rows<kEpilogue>(arguments, piece, rows, first_row, [&](int r, int32_t distance) {
+            return reach[r] - __int_as_float(distance);
+        });
     }
 }
 
-template <class Element, int kSteps, bool kSecond>
+template <class Element, int kSteps, Epilogue kEpilogue>
 __global__ void __launch_bounds__(NarrowTile<kSteps>::kThreads, 1)
         assign_narrow(const __grid_constant__ Arguments arguments) {
     using Tile = NarrowTile<kSteps>;
@@ -168,13 +176,13 @@ __global__ void __launch_bounds__(NarrowTile<kSteps>::kThreads, 1)
     if (warpgroup == 0) {
         ptx::release_registers<Tile::kProducerRegisters>();
         if (threadIdx.x == 0) {
-            load_narrow_centroids<kSteps>(arguments, shared);
+            load_narrow_centroids<kSteps, kEpilogue>(arguments, shared);
         } else if (threadIdx.x == 32) {
-            load_narrow_points<kSteps>(arguments, shared);
+            load_narrow_points<kSteps, kEpilogue>(arguments, shared);
         }
     } else {
         ptx::claim_registers<Tile::kConsumerRegisters>();
-        consume_narrow<Element, kSteps, kSecond>(arguments, shared, warpgroup - 1);
+        consume_narrow<Element, kSteps, kEpilogue>(arguments, shared, warpgroup - 1);
     }
 }
 

@@ -1,7 +1,9 @@
 /// What the Hopper kernels share: pieces of work, rings of barriers, the scores' start and end.
 #pragma once
 
+#include <faiss_flash/cuda/assign/epilogue.h>
 #include <faiss_flash/cuda/assign/sm90/arguments.h>
+#include <faiss_flash/cuda/assign/listed_candidates.cuh>
 #include <faiss_flash/cuda/ptx/mbarrier.cuh>
 #include <faiss_flash/cuda/ptx/wgmma.cuh>
 
@@ -30,9 +32,11 @@ struct Piece {
     }
 };
 
-/// Pieces of work there are: tiles of `points` points come one after the other.
-__device__ inline int work_of(const Arguments& arguments, int points) {
-    if (!arguments.row_count) {
+/// Pieces of work there are: tiles of `points` points come one after the other. Asked for again at
+/// every piece: it does not take a register meanwhile.
+template <Epilogue kEpilogue>
+__device__ __forceinline__ int work_of(const Arguments& arguments, int points) {
+    if (kEpilogue != Epilogue::candidates) {
         return arguments.work;
     }
     return (*arguments.row_count + points - 1) / points * arguments.splits;
@@ -92,23 +96,27 @@ __device__ __forceinline__ void release(uint64_t* barrier) {
     ptx::mbarrier_arrive(barrier);
 }
 
-/// Writes the rows of a warpgroup whose first is `first`. score(r, value): from the epilogue's
-/// order.
-template <bool kSecond, class Epilogue, class Score>
+/// The first row of a thread, in the warpgroup whose first row is `first`.
+__device__ __forceinline__ int row_of_thread(int first) {
+    const int thread = static_cast<int>(threadIdx.x) % 128;
+    return first + thread / 32 * 16 + thread % 32 / 4;
+}
+
+/// One quad has all columns of a row.
+template <int kRowBlocks, int kColumns, class Order = HighestScore>
+using Listed = ListedCandidates<kRowBlocks, kColumns, 64, 1, Order>;
+
+/// Best, second best and id of the thread's rows. score(r, value): from the epilogue's order.
+template <bool kSecond, class Rows, class Score>
 __device__ __forceinline__ void write_rows(
         const Arguments& arguments,
-        const Piece& piece,
-        const Epilogue& rows,
+        int64_t output,
+        const Rows& rows,
         int first,
         const Score& score) {
-    const int thread = static_cast<int>(threadIdx.x) % 128;
-    if (thread % 4 != 0) {
-        return;
-    }
-    const int64_t output = piece.output(arguments);
 #pragma unroll
-    for (int r = 0; r < Epilogue::kRows; r++) {
-        const int row = first + thread / 32 * 16 + thread % 32 / 4 + r / 2 * 64 + r % 2 * 8;
+    for (int r = 0; r < Rows::kRows; r++) {
+        const int row = row_of_thread(first) + r / 2 * 64 + r % 2 * 8;
         if (row < arguments.n) {
             arguments.best[output + row] = score(r, rows.best[r]);
             arguments.ids[output + row] = rows.id[r];
@@ -119,10 +127,48 @@ __device__ __forceinline__ void write_rows(
     }
 }
 
+/// Before the first tile of the rows of a warpgroup whose first is `first`. bar_of(r, bar): in the
+/// epilogue's order.
+template <Epilogue kEpilogue, class Rows, class BarOf>
+__device__ __forceinline__ void start_rows(
+        const Arguments& arguments,
+        const Piece& piece,
+        Rows& rows,
+        int first,
+        const BarOf& bar_of) {
+    if constexpr (kEpilogue == Epilogue::candidates) {
+        const int64_t row = piece.output(arguments) + row_of_thread(first);
+        rows.start(arguments.lists, row, 0, bar_of);
+    } else {
+        rows.reset();
+    }
+}
+
+/// After the last. score(r, value): from the epilogue's order.
+template <Epilogue kEpilogue, class Rows, class Score>
+__device__ __forceinline__ void finish_rows(
+        const Arguments& arguments, const Piece& piece, Rows& rows, int first, const Score& score) {
+    const int64_t output = piece.output(arguments);
+    if constexpr (kEpilogue == Epilogue::candidates) {
+        const int64_t row = output + row_of_thread(first);
+        rows.finish(arguments.lists, row, 0);
+    } else {
+        rows.finish();
+        if (threadIdx.x % 4 == 0) {
+            write_rows<kEpilogue == Epilogue::second>(arguments, output, rows, first, score);
+        }
+    }
+}
+
 /// The same in all lanes, and the compiler can see it: wgmma needs converged warps.
 __device__ __forceinline__ int warpgroup_of_thread() {
     return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 128, 0);
 }
+
+/// Of bars and scores, where the epilogue's order is theirs.
+struct Unchanged {
+    __device__ float operator()(int /*r*/, float score) const { return score; }
+};
 
 /// Dynamic shared memory from its first 1024-byte boundary, as swizzled operands need it. The same
 /// offset in every block of a cluster.

@@ -11,9 +11,9 @@
 /// 2. Consumer warpgroups keep their points in registers (d <= 128) and hold 64 or 128 rows of
 ///    scores each, which start as the biases.
 /// 3. Two warpgroups take turns: while one's products run on the tensor cores, the other reduces
-///    its scores (saved_best.cuh, searched_best.cuh). Two named barriers pass the turn on. For
-///    d <= 64 there are four, and none waits for another.
-/// 4. After the last tile best score, second best and id are written; nothing else ever is.
+///    its scores (epilogue.h). Two named barriers pass the turn on. For d <= 64 there are four, and
+///    none waits for another.
+/// 4. After the last tile what the epilogue has found is written; nothing else ever is.
 #pragma once
 
 #include <faiss_flash/cuda/assign/tile_config.h>
@@ -45,13 +45,14 @@ struct ResidentShared {
 };
 
 /// One thread: the points of each piece of work.
-template <int kSteps>
+template <int kSteps, Epilogue kEpilogue>
 __device__ __forceinline__ void load_points(
         const Arguments& arguments, ResidentShared<kSteps>& shared) {
     using Tile = ResidentTile<kSteps>;
     ptx::prefetch_tensor_map(arguments.points);
     RingPosition<Tile::kPointStages> p;
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
         for (int w = 0; w < Tile::kConsumers; w++) {
             uint64_t* barrier = &shared.points_full[w][p.stage];
@@ -72,13 +73,14 @@ __device__ __forceinline__ void load_points(
 }
 
 /// One thread: all centroids for each piece of work.
-template <int kSteps>
+template <int kSteps, Epilogue kEpilogue>
 __device__ __forceinline__ void load_centroids(
         const Arguments& arguments, ResidentShared<kSteps>& shared) {
     using Tile = ResidentTile<kSteps>;
     ptx::prefetch_tensor_map(arguments.centroids);
     RingPosition<Tile::kStages> c;
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
         const float* bias = arguments.bias + piece.batch * arguments.bias_batch;
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
@@ -150,20 +152,24 @@ __device__ __forceinline__ void multiply_slice(
     }
 }
 
-template <class Element, int kSteps, bool kSecond>
+template <class Element, int kSteps, Epilogue kEpilogue>
 __device__ __forceinline__ void consume(
         const Arguments& arguments, ResidentShared<kSteps>& shared, int w) {
     using Tile = ResidentTile<kSteps>;
-    using Rows = std::conditional_t<
-            (Tile::kSavedScores > 0),
+    constexpr bool kFilters = kEpilogue == Epilogue::candidates;
+    constexpr bool kSecond = kEpilogue == Epilogue::second;
+    constexpr bool kSaves = !kFilters && Tile::kSavedScores > 0;
+    using Best = std::conditional_t<
+            kSaves,
             SavedBest<Tile::kRowBlocks, Tile::kCentroids, kSecond, HighestScore>,
             SearchedBest<Tile::kRowBlocks, Tile::kCentroids, kSecond>>;
+    using Rows = std::conditional_t<kFilters, Listed<Tile::kRowBlocks, Tile::kCentroids>, Best>;
     constexpr int kTurn = 1; // named barriers 1 and 2: the turn of warpgroup 0 and 1
     constexpr int kTurnThreads = 128 * Tile::kConsumers;
     RingPosition<Tile::kPointStages> p;
     RingPosition<Tile::kStages> c;
     Rows rows;
-    if constexpr (Tile::kSavedScores > 0) {
+    if constexpr (kSaves) {
         rows.saved.pairs = shared.saved[w] + threadIdx.x % 128;
     }
     float acc[Tile::kRowBlocks][64];
@@ -171,9 +177,11 @@ __device__ __forceinline__ void consume(
     if (Tile::kTakeTurns && w == 1) {
         ptx::named_barrier_arrive(kTurn, kTurnThreads);
     }
-    for (int work = blockIdx.x; work < arguments.work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
-        rows.reset();
+        const int first_row = piece.row + w * Tile::kWarpgroupPoints;
+        start_rows<kEpilogue>(arguments, piece, rows, first_row, Unchanged());
         const auto& point_tiles = shared.points[w][p.stage];
         ptx::mbarrier_wait(&shared.points_full[w][p.stage], p.parity);
         if constexpr (Tile::kPointsInRegisters) {
@@ -204,7 +212,9 @@ __device__ __forceinline__ void consume(
                 c.advance();
             });
             const bool last = tile + 1 == piece.end_tile;
-            if (Tile::kTakeTurns && (w == 0 || !last || work + gridDim.x < arguments.work)) {
+            if (Tile::kTakeTurns &&
+                (w == 0 || !last ||
+                 work + gridDim.x < work_of<kEpilogue>(arguments, Tile::kPoints))) {
                 ptx::named_barrier_arrive(kTurn + 1 - w, kTurnThreads);
             }
             ptx::wgmma_wait<0>();
@@ -217,17 +227,11 @@ __device__ __forceinline__ void consume(
             rows.update(acc, tile * Tile::kCentroids);
         }
         p.advance();
-        rows.finish();
-        write_rows<kSecond>(
-                arguments,
-                piece,
-                rows,
-                piece.row + w * Tile::kWarpgroupPoints,
-                [](int /*r*/, float score) { return score; });
+        finish_rows<kEpilogue>(arguments, piece, rows, first_row, Unchanged());
     }
 }
 
-template <class Element, int kSteps, bool kSecond>
+template <class Element, int kSteps, Epilogue kEpilogue>
 __global__ void __launch_bounds__(ResidentTile<kSteps>::kThreads, 1)
         assign_resident(const __grid_constant__ Arguments arguments) {
     using Tile = ResidentTile<kSteps>;
@@ -244,13 +248,13 @@ __global__ void __launch_bounds__(ResidentTile<kSteps>::kThreads, 1)
     if (warpgroup == 0) {
         ptx::release_registers<Tile::kProducerRegisters>();
         if (threadIdx.x == 0) {
-            load_centroids<kSteps>(arguments, shared);
+            load_centroids<kSteps, kEpilogue>(arguments, shared);
         } else if (threadIdx.x == 32) {
-            load_points<kSteps>(arguments, shared);
+            load_points<kSteps, kEpilogue>(arguments, shared);
         }
     } else {
         ptx::claim_registers<Tile::kConsumerRegisters>();
-        consume<Element, kSteps, kSecond>(arguments, shared, warpgroup - 1);
+        consume<Element, kSteps, kEpilogue>(arguments, shared, warpgroup - 1);
     }
 }
 

@@ -10,9 +10,9 @@
 ///    within, over slices of 64 columns: one stage of the ring, filled by one thread.
 /// 2. Two consumer warpgroups hold 64 x 256 scores each, which start as the biases. The second
 /// starts
-///    each tile a slice after the first: one then reduces its scores (saved_best.cuh) while the
+///    each tile a slice after the first: one then reduces its scores (epilogue.h) while the
 ///    other multiplies.
-/// 3. After the last tile best score, second best and id are written.
+/// 3. After the last tile what the epilogue has found is written.
 #pragma once
 
 #include <faiss_flash/cuda/assign/tile_config.h>
@@ -23,6 +23,7 @@
 #include <faiss_flash/cuda/ptx/wgmma.cuh>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace faiss_flash::cuda::sm90 {
 
@@ -37,14 +38,15 @@ struct StreamedShared {
     uint64_t empty[Tile::kStages];
 };
 
+template <Epilogue kEpilogue>
 __device__ __forceinline__ void load_stages(
         const Arguments& arguments, StreamedShared& shared, int slices) {
     using Tile = StreamedTile;
     ptx::prefetch_tensor_map(arguments.points);
     ptx::prefetch_tensor_map(arguments.centroids);
     RingPosition<Tile::kStages> c;
-    const int all_work = work_of(arguments, Tile::kPoints);
-    for (int work = blockIdx.x; work < all_work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
         const float* bias = arguments.bias + piece.batch * arguments.bias_batch;
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
@@ -82,25 +84,31 @@ __device__ __forceinline__ void load_stages(
     }
 }
 
-template <class Element, bool kSecond>
+template <class Element, Epilogue kEpilogue>
 __device__ __forceinline__ void consume_stages(
         const Arguments& arguments, StreamedShared& shared, int slices, int w) {
     using Tile = StreamedTile;
     constexpr int kWidth = 2 * Tile::kSliceColumns;
     constexpr uint64_t kStep = Tile::kStepColumns * 2 >> 4;
     constexpr int kWarpgroupPoints = Tile::kPoints / Tile::kConsumers;
-    SavedBest<1, Tile::kCentroids, kSecond, HighestScore> rows;
-    rows.saved.pairs = shared.saved[w] + threadIdx.x % 128;
+    constexpr bool kFilters = kEpilogue == Epilogue::candidates;
+    constexpr bool kSecond = kEpilogue == Epilogue::second;
+    using Best = SavedBest<1, Tile::kCentroids, kSecond, HighestScore>;
+    std::conditional_t<kFilters, Listed<1, Tile::kCentroids>, Best> rows;
+    if constexpr (!kFilters) {
+        rows.saved.pairs = shared.saved[w] + threadIdx.x % 128;
+    }
     RingPosition<Tile::kStages> c;
     // Named barriers, one for each stage: the first warpgroup is ahead in the tile that starts
     // there. It may be several tiles ahead, but no stage is filled again before both have read it.
     constexpr int kLead = 1;
     constexpr int kLeadThreads = 128 * Tile::kConsumers;
     float acc[1][Tile::kCentroids / 2];
-    const int all_work = work_of(arguments, Tile::kPoints);
-    for (int work = blockIdx.x; work < all_work; work += gridDim.x) {
+    for (int work = blockIdx.x; work < work_of<kEpilogue>(arguments, Tile::kPoints);
+         work += gridDim.x) {
         const Piece piece(arguments, work, Tile::kPoints);
-        rows.reset();
+        const int first_row = piece.row + w * kWarpgroupPoints;
+        start_rows<kEpilogue>(arguments, piece, rows, first_row, Unchanged());
         for (int tile = piece.first_tile; tile < piece.end_tile; tile++) {
             int used = 0;
             ptx::mbarrier_wait(&shared.full[c.stage], c.parity);
@@ -136,17 +144,11 @@ __device__ __forceinline__ void consume_stages(
             release(&shared.empty[used]);
             rows.update(acc, tile * Tile::kCentroids);
         }
-        rows.finish();
-        write_rows<kSecond>(
-                arguments,
-                piece,
-                rows,
-                piece.row + w * kWarpgroupPoints,
-                [](int /*r*/, float score) { return score; });
+        finish_rows<kEpilogue>(arguments, piece, rows, first_row, Unchanged());
     }
 }
 
-template <class Element, bool kSecond>
+template <class Element, Epilogue kEpilogue>
 __global__ void __launch_bounds__(StreamedTile::kThreads, 1)
         assign_streamed(const __grid_constant__ Arguments arguments) {
     using Tile = StreamedTile;
@@ -161,11 +163,11 @@ __global__ void __launch_bounds__(StreamedTile::kThreads, 1)
     if (warpgroup == 0) {
         ptx::release_registers<Tile::kProducerRegisters>();
         if (threadIdx.x == 0) {
-            load_stages(arguments, shared, slices);
+            load_stages<kEpilogue>(arguments, shared, slices);
         }
     } else {
         ptx::claim_registers<Tile::kConsumerRegisters>();
-        consume_stages<Element, kSecond>(arguments, shared, slices, warpgroup - 1);
+        consume_stages<Element, kEpilogue>(arguments, shared, slices, warpgroup - 1);
     }
 }
 

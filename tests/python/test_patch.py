@@ -317,6 +317,49 @@ def test_an_unchanged_program(form, tmp_path, python):
     assert "IndexFlatL2.add(4000 x 32)" in trace[2] and "faiss: " in trace[2]
 
 
+def test_a_program_finds_its_main_module_to_the_end(tmp_path, python):
+    (tmp_path / "late.py").write_text(
+        """
+import atexit, os, pickle, sys, threading
+class Own: pass
+def late(name):
+    print(name, type(pickle.loads(pickle.dumps(Own()))) is Own, os.path.isabs(__file__))
+started = threading.Event()
+def wait():
+    threading.main_thread().join()
+    late("thread")
+threading.Thread(target=wait).start()
+atexit.register(late, "atexit")
+os.chdir("/")
+"""
+    )
+    code = f"""
+    import os, subprocess, sys
+    os.chdir({str(tmp_path)!r})
+    for call in (["late.py"], ["-m", "late"]):
+        done = subprocess.run([sys.executable, "-m", "faiss_flash", *call])
+        assert done.returncode == 0
+    missing = subprocess.run([sys.executable, "-m", "faiss_flash", "none.py"])
+    sys.exit(missing.returncode)
+    """
+    status, out, err = python(code)
+    assert status == 2 and "can't open file" in err
+    assert out.split("\n")[:4] == ["thread True True", "atexit True True"] * 2
+
+
+def test_a_patch_entered_again_is_in_force_again():
+    patched = faiss_flash.patch()
+    for _ in range(2):
+        with patched:
+            assert methods.device_of(faiss.IndexFlatL2(3))
+        assert not methods.device_of(faiss.IndexFlatL2(3))
+
+
+def test_negative_sizes_are_named():
+    with faiss_flash.patch(), pytest.raises(ValueError, match="^k="):
+        faiss.Kmeans(D, -1).train(ROWS)
+
+
 def test_a_trace_says_why_not(python):
     code = """
     import numpy as np, faiss, faiss_flash

@@ -222,6 +222,8 @@ def _metric(metric):
 def _count(name, value):
     if not isinstance(value, numbers.Integral):
         raise InvalidArgument(f"{name}={value!r} is not an integer")
+    if not -(2**63) <= value < 2**63:  # such as a size of faiss's made of -1
+        raise InvalidArgument(f"{name}={value} is out of range")
     return int(value)
 
 

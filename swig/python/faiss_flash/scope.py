@@ -87,6 +87,8 @@ class Patch:
         _patches.append(self)
 
     def __enter__(self):
+        if self not in _patches:  # a second time
+            _patches.append(self)
         return self
 
     def __exit__(self, *error):

@@ -76,9 +76,14 @@ inline ExactData near_ties(const std::string& name, int64_t d, double offset) {
 /// Every point has so many candidates: centroids are copies of few, in any order, moved by what f16
 /// does not see.
 inline ExactData near_copies(
-        const std::string& name, int64_t n, int64_t k, int64_t d, int64_t copies) {
+        const std::string& name,
+        int64_t n,
+        int64_t k,
+        int64_t d,
+        int64_t copies,
+        float spread = 1e-5f) {
     ExactData data{name, n, k, d, normal(n, d, 11), normal(k, d, 12)};
-    const Floats moves = normal(k, d, 13, 0, 1e-5f);
+    const Floats moves = normal(k, d, 13, 0, spread);
     std::mt19937 generator(14);
     const auto different = static_cast<unsigned>(k / copies);
     for (size_t c = different; c < static_cast<size_t>(k); c++) {
@@ -87,6 +92,15 @@ inline ExactData near_copies(
             const size_t at = c * static_cast<size_t>(d) + j;
             data.centroids[at] = data.centroids[from * static_cast<size_t>(d) + j] + moves[at];
         }
+    }
+    return data;
+}
+
+/// Copies that are equal, also where a zero has a sign.
+inline ExactData equal_copies(const std::string& name, int64_t k, int64_t d) {
+    ExactData data = near_copies(name, 2000, k, d, 100, 0);
+    for (size_t c = 0; c < static_cast<size_t>(k); c++) {
+        data.centroids[c * static_cast<size_t>(d)] = c % 2 == 0 ? 0.0f : -0.0f;
     }
     return data;
 }
@@ -148,6 +162,8 @@ inline std::vector<ExactData> exact_datasets() {
     all.push_back(near_copies("all_open_wide", 20000, 160, 100, 4));
     all.push_back(near_copies("lists_overflow", 2000, 2100, 40, 100));
     all.push_back(near_copies("lists_overflow_wide", 1000, 1100, 300, 100));
+    all.push_back(equal_copies("equal_copies", 2100, 40));
+    all.push_back(equal_copies("equal_copies_narrow", 2100, 7));
     for (const int64_t d : {5, 32, 128, 400}) {
         all.push_back(near_ties("near_ties" + std::to_string(d), d, 0));
         all.push_back(near_ties("near_ties_offset" + std::to_string(d), d, 1000));

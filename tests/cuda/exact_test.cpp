@@ -113,6 +113,9 @@ TEST_P(Exact, IdsAreTheCpus) {
             if (!lists) {
                 EXPECT_EQ(told.decided, told.redone);
             }
+            if (data.name.rfind("equal_copies", 0) == 0) {
+                EXPECT_LT(told.redone, data.n / 2) << "equal centroids are no ties";
+            }
         }
     }
 }

@@ -73,7 +73,8 @@ struct CentroidBounds {
 void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream);
 
 /// The same with centroids of one problem of f16 points that were centred. The biases are those of
-/// the exact values: what is left out of the scores is bounded by `bounds`.
+/// the exact values: what is left out of the scores is bounded by `bounds`. Of equal centroids only
+/// the lowest id takes part (duplicates.h).
 void prepare_centred(
         const float* centroids,
         const Centring& centring,

@@ -1,8 +1,10 @@
 /// Rounds centroids to the points' type and computes their biases: one warp a centroid, one pass
 /// over K d 4 bytes, K d 2 written (and K (2 d + 32) again for d <= 32).
 #include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/assign/duplicates.h>
 #include <faiss_flash/cuda/assign/tile_config.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/assign/duplicates.cuh>
 #include <faiss_flash/cuda/assign/sm90/folded_bias.cuh>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/scaling.cuh>
@@ -32,6 +34,10 @@ struct Arguments {
     int d, row_elements;
     bool l2;
     Centring centring;
+    unsigned long long* hashes; ///< of a DuplicateTable, as are
+    int32_t* lowest;
+    int32_t* places;
+    uint32_t slot_mask;
 };
 
 /// Coordinates beyond these, which no mean of points has, count as these: every score is finite,
@@ -76,6 +82,7 @@ __global__ void prepare_kernel(const Arguments arguments) {
     double square = 0;
     double residual_square = 0;
     double along_mean = 0;
+    unsigned long long hash = 0;
     auto* to = reinterpret_cast<Element*>(arguments.rows) +
                (batch * arguments.k + row) * arguments.row_elements;
     for (int j = lane; exists && j < arguments.row_elements; j += 32) {
@@ -86,13 +93,17 @@ __global__ void prepare_kernel(const Arguments arguments) {
         exact_square += exact * exact;
         square += rounded * rounded;
         residual_square += (exact - rounded) * (exact - rounded);
-        along_mean += centring.mean && j < arguments.d ? exact * double{centring.mean[j]} : 0;
+        if (centring.mean && j < arguments.d) {
+            along_mean += exact * double{centring.mean[j]};
+            hash += hash_of(from[j], j);
+        }
     }
     square = warp_sum(square);
     double bias = 0;
     if (centring.mean) {
         exact_square = warp_sum(exact_square);
         residual_square = warp_sum(residual_square);
+        hash = warp_sum(hash);
         const double point_scale = *centring.point_scale;
         bias = arguments.l2 ? -0.5 * exact_square * point_scale / scale
                             : warp_sum(along_mean) * point_scale;
@@ -103,6 +114,12 @@ __global__ void prepare_kernel(const Arguments arguments) {
             atomic_max(&block_bounds.bias, static_cast<float>(fabs(bias) * kUp));
             centring.bias[row] = static_cast<float>(bias);
             centring.errors[row] = 0;
+            arguments.places[row] = insert_hash(
+                    hash,
+                    static_cast<int32_t>(row),
+                    arguments.hashes,
+                    arguments.lowest,
+                    arguments.slot_mask);
         }
         if (!arguments.folded) {
             const double steps = static_cast<double>(arguments.d) / 16 + kEpilogueSteps;
@@ -178,6 +195,7 @@ void require_range(const char* name, int64_t value, int64_t lowest, int64_t high
 void prepare(
         const float* centroids,
         const Centring& centring,
+        const DuplicateTable* duplicates,
         CentroidTable& table,
         cudaStream_t stream) {
     // Only equal scales make a score of L2 at most half a square.
@@ -195,6 +213,12 @@ void prepare(
     arguments.row_elements = static_cast<int>(table.row_elements);
     arguments.l2 = table.metric == Metric::l2;
     arguments.centring = centring;
+    if (duplicates) {
+        arguments.hashes = duplicates->hashes.get();
+        arguments.lowest = duplicates->lowest.get();
+        arguments.places = duplicates->places.get();
+        arguments.slot_mask = static_cast<uint32_t>(duplicates->slots - 1);
+    }
     if (table.folded.get()) {
         check(cudaMemsetAsync(table.reach.get(), 0, static_cast<size_t>(table.batch) * 4, stream),
               "clearing the reach");
@@ -244,7 +268,7 @@ int64_t CentroidTable::bytes(int64_t batch, int64_t k, int64_t d, bool folds) {
 }
 
 void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream) {
-    prepare(centroids, {}, table, stream);
+    prepare(centroids, {}, nullptr, table, stream);
 }
 
 void prepare_centred(
@@ -259,7 +283,9 @@ void prepare_centred(
     largest_kernel<<<blocks, kThreads, 0, stream>>>(
             centroids, centring.mean, count, table.d, &centring.bounds->largest);
     check_launch("largest centroid");
-    prepare(centroids, centring, table, stream);
+    const DuplicateTable duplicates(table.k, stream);
+    prepare(centroids, centring, &duplicates, table, stream);
+    drop_duplicates(centroids, duplicates, table, stream);
 }
 
 } // namespace faiss_flash::cuda

@@ -1,4 +1,5 @@
 #include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/assign/duplicates.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/exact/candidates.h>
@@ -147,7 +148,7 @@ __global__ void count_kernel(const Counts* left, IterationCounts* counts) {
 } // namespace
 
 int64_t exact_bytes(int64_t n, int64_t d, int64_t k) {
-    const int64_t table = CentroidTable::bytes(1, k, d) + 8 * k;
+    const int64_t table = CentroidTable::bytes(1, k, d) + 8 * k + DuplicateTable::bytes(k);
     const int64_t left = 4 * n;
     const int64_t open = 8 * n; // and bars
     const int64_t first_pass = open + 4 * n + assign_bytes({1, n, k, d, true, 16, true});

@@ -320,11 +320,10 @@ def test_an_unchanged_program(form, tmp_path, python):
 def test_a_program_finds_its_main_module_to_the_end(tmp_path, python):
     (tmp_path / "late.py").write_text(
         """
-import atexit, os, pickle, sys, threading
+import atexit, os, pickle, threading
 class Own: pass
 def late(name):
     print(name, type(pickle.loads(pickle.dumps(Own()))) is Own, os.path.isabs(__file__))
-started = threading.Event()
 def wait():
     threading.main_thread().join()
     late("thread")

@@ -6,7 +6,7 @@
 // 1. The f16 rows of some of the open rows are brought together: the copy engine cannot gather.
 // 2. The first pass's kernels make their scores again and list what reaches a row's bar
 //    (assign/listed_candidates.cuh).
-// 3. Eight lanes a row measure one candidate after the other in float64. A row whose lists
+// 3. Eight lanes a row measure its candidates in float64, two at a time. A row whose lists
 //    overflow, and one with a NaN, whose every score is listed, is left to decide_rest().
 // How many rows are open is known on the device only: what has nothing to do ends at once.
 #include <faiss_flash/cuda/device_info.h>

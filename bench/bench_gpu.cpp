@@ -114,11 +114,12 @@ void assign_exact(State& state, Shape shape, bool first, int64_t copies = 1) {
     const auto centroids = bench::near_copies(shape.k, shape.d, copies);
     VectorView view = VectorView::of(data.get(), shape.n, shape.d);
     view.space = MemorySpace::device;
-    const cuda::DevicePoints points(Points(view), 0, shape.n, nullptr);
     const auto n = static_cast<size_t>(shape.n);
     const cuda::Buffer<int32_t> ids(n, nullptr);
     const cuda::Buffer<cuda::IterationCounts> counts(1, nullptr);
     cuda::check(cudaMemset(counts.get(), 0, sizeof(cuda::IterationCounts)), "clearing");
+    const bench::TakenMemory memory;
+    const cuda::DevicePoints points(Points(view), 0, shape.n, nullptr);
     const auto run = [&](std::optional<int64_t> expected) {
         cuda::assign_exact(
                 points,
@@ -133,7 +134,7 @@ void assign_exact(State& state, Shape shape, bool first, int64_t copies = 1) {
     cuda::IterationCounts told{};
     cuda::check(cudaMemcpy(&told, counts.get(), sizeof told, cudaMemcpyDefault), "counts");
     const std::optional<int64_t> expected =
-            first ? std::nullopt : std::make_optional(told.redone + told.redone / 8 + 1);
+            first ? std::nullopt : std::make_optional(cuda::expected_after(told.redone));
     bench::Events events;
     for (auto _ : state) {
         events.start();
@@ -146,6 +147,7 @@ void assign_exact(State& state, Shape shape, bool first, int64_t copies = 1) {
             flops / 790e12 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
     state.counters["redone"] = static_cast<double>(told.redone) / static_cast<double>(shape.n);
     state.counters["decided"] = static_cast<double>(told.decided) / static_cast<double>(shape.n);
+    state.counters["bytes_a_point"] = memory.most() / static_cast<double>(shape.n);
 }
 
 /// Iterations of k-means over points on the device (fast for f16, exact for f32), by the wall clock

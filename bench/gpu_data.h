@@ -3,6 +3,7 @@
 
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/pool.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -11,6 +12,28 @@
 #include <vector>
 
 namespace faiss_flash::bench {
+
+/// Device memory that the engine takes from here on.
+class TakenMemory {
+   public:
+    TakenMemory() : before_(bytes(cudaMemPoolAttrUsedMemCurrent)) {
+        uint64_t reset = 0;
+        cuda::check(
+                cudaMemPoolSetAttribute(cuda::memory_pool(), cudaMemPoolAttrUsedMemHigh, &reset),
+                "the pool");
+    }
+    /// The most bytes at a time.
+    double most() const { return static_cast<double>(bytes(cudaMemPoolAttrUsedMemHigh) - before_); }
+
+   private:
+    static uint64_t bytes(cudaMemPoolAttr attribute) {
+        uint64_t value = 0;
+        cuda::check(cudaMemPoolGetAttribute(cuda::memory_pool(), attribute, &value), "the pool");
+        return value;
+    }
+
+    uint64_t before_;
+};
 
 /// Seconds on the device between start() and stop().
 class Events {
@@ -81,8 +104,8 @@ inline cuda::Buffer<float> normal_floats(int64_t count) {
     return repeated(values.data(), count, count);
 }
 
-/// Rows [k x d] of which each is one of k / copies normal rows, in any order, moved by 1e-4: more than
-/// 16 bits tell apart.
+/// Rows [k x d] of which each is one of k / copies normal rows, in any order, moved by 1e-4: more
+/// than 16 bits tell apart.
 inline cuda::Buffer<float> near_copies(int64_t k, int64_t d, int64_t copies) {
     const int64_t different = k / copies;
     std::vector<float> values(static_cast<size_t>(k * d));

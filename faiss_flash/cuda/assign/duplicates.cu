@@ -75,7 +75,7 @@ void drop_duplicates(
             table.d,
             table.bias.get(),
             table.folded.get(),
-            static_cast<int>((table.d + 15) / 16));
+            folded_steps_of(table.d));
     check_launch("dropping duplicates");
 }
 

@@ -20,13 +20,6 @@ __device__ inline unsigned long long hash_of(float value, int column) {
     return hash ^ hash >> 31;
 }
 
-__device__ inline unsigned long long warp_sum(unsigned long long value) {
-    for (int distance = 16; distance; distance /= 2) {
-        value += __shfl_xor_sync(~0u, value, distance);
-    }
-    return value;
-}
-
 /// Returns the slot, of slots - 1 = mask.
 __device__ inline int32_t insert_hash(
         unsigned long long hash,

@@ -7,10 +7,6 @@ namespace faiss_flash::cuda {
 
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
 /// Clocks of one multiprocessor (at its highest clock), as a line over the columns that are
 /// multiplied. The lines were fitted to the times of bench/tune_gpu, which also shows how well they
 /// choose; NOTES.md there has both.

@@ -9,6 +9,10 @@
 
 namespace faiss_flash::cuda {
 
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
 enum class AssignKernel : uint8_t {
     narrow,   ///< Hopper, d <= 32
     resident, ///< Hopper, d <= 256: points stay on the multiprocessor

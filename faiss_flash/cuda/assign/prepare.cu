@@ -4,10 +4,11 @@
 #include <faiss_flash/cuda/assign/duplicates.h>
 #include <faiss_flash/cuda/assign/tile_config.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/scaling.h>
 #include <faiss_flash/cuda/assign/duplicates.cuh>
 #include <faiss_flash/cuda/assign/sm90/folded_bias.cuh>
 #include <faiss_flash/cuda/exact/bounds.cuh>
-#include <faiss_flash/cuda/exact/scaling.cuh>
+#include <faiss_flash/cuda/scaling.cuh>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -85,6 +86,7 @@ __global__ void prepare_kernel(const Arguments arguments) {
     unsigned long long hash = 0;
     auto* to = reinterpret_cast<Element*>(arguments.rows) +
                (batch * arguments.k + row) * arguments.row_elements;
+#pragma unroll 4
     for (int j = lane; exists && j < arguments.row_elements; j += 32) {
         const double exact = exact_at(j);
         const Element value = rounded_to<Element>(exact);
@@ -122,11 +124,13 @@ __global__ void prepare_kernel(const Arguments arguments) {
                     arguments.slot_mask);
         }
         if (!arguments.folded) {
-            const double steps = static_cast<double>(arguments.d) / 16 + kEpilogueSteps;
-            const double length = centring.reference[0];
-            const double error = length * sqrt(residual_square) +
-                                 centring.reference[1] * sqrt(exact_square) +
-                                 kStepError * steps * (length * sqrt(square) + fabs(bias));
+            const double error = score_error(
+                    centring.reference,
+                    arguments.d,
+                    sqrt(exact_square),
+                    sqrt(residual_square),
+                    sqrt(square),
+                    fabs(bias));
             bias += error;
             if (lane == 0 && exists) {
                 centring.errors[row] = round_up(error);
@@ -166,22 +170,6 @@ __global__ void prepare_kernel(const Arguments arguments) {
         *reinterpret_cast<float4*>(image + folded_offset(tile_row, chunk)) =
                 lane == 0 ? folded_bias(-value) : float4{};
     }
-}
-
-/// The largest |c_j - mean_j|.
-__global__ void largest_kernel(
-        const float* centroids, const float* mean, int64_t count, int64_t d, float* largest) {
-    float mine = 0;
-    for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
-         i += int64_t{gridDim.x} * blockDim.x) {
-        mine = fmaxf(mine, fabsf(centroids[i] - mean[i % d]));
-    }
-    atomic_max(largest, mine);
-}
-
-/// Steps of 16 columns of a folded table.
-int folded_steps_of(int64_t d) {
-    return static_cast<int>((d + 15) / 16);
 }
 
 void require_range(const char* name, int64_t value, int64_t lowest, int64_t highest) {
@@ -277,12 +265,7 @@ void prepare_centred(
         CentroidTable& table,
         cudaStream_t stream) {
     check(cudaMemsetAsync(centring.bounds, 0, sizeof(CentroidBounds), stream), "clearing bounds");
-    constexpr int kThreads = 256;
-    const int64_t count = table.k * table.d;
-    const auto blocks = static_cast<unsigned>(std::min<int64_t>(1024, count / kThreads + 1));
-    largest_kernel<<<blocks, kThreads, 0, stream>>>(
-            centroids, centring.mean, count, table.d, &centring.bounds->largest);
-    check_launch("largest centroid");
+    find_largest(centroids, centring.mean, 1, table.k, table.d, &centring.bounds->largest, stream);
     const DuplicateTable duplicates(table.k, stream);
     prepare(centroids, centring, &duplicates, table, stream);
     drop_duplicates(centroids, duplicates, table, stream);

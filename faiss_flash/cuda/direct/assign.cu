@@ -13,7 +13,7 @@
 #include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
-#include <faiss_flash/cuda/exact/scaling.cuh>
+#include <faiss_flash/cuda/scaling.cuh>
 
 #include <cub/block/block_reduce.cuh>
 
@@ -180,7 +180,7 @@ __device__ __noinline__ int32_t decide_point(
 __device__ float margin_of(
         double length, const DirectBounds& bounds, int d, const Float64Error& float64_error) {
     const double error = (d + 16) * 0x1p-23 * (length * bounds.length + bounds.bias) +
-                         float64_error(length, bounds.length) + kLeastError;
+                         double{float64_error(round_up(length), bounds.length)} + kLeastError;
     return round_up(2.01 * error);
 }
 

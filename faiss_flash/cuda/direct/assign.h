@@ -10,7 +10,7 @@
 #pragma once
 
 #include <faiss_flash/cuda/exact/assign.h>
-#include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/scaling.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>

@@ -6,7 +6,8 @@
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
-#include <faiss_flash/cuda/exact/scaling.cuh>
+#include <faiss_flash/cuda/exact/row_size.cuh>
+#include <faiss_flash/cuda/scaling.cuh>
 
 #include <cub/block/block_scan.cuh>
 
@@ -19,11 +20,11 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kThreadRows = 4;
+constexpr int kBlocks = 6; // of a multiprocessor
 
 struct CertifyArguments {
     AssignOutput first_pass; ///< best becomes the bar of an open row
-    const float* lengths;
-    const float* residuals;
+    const uint32_t* sizes;
     const float* reference;
     const CentroidBounds* bounds;
     const float* errors; ///< null: not part of the scores
@@ -55,28 +56,26 @@ struct ErrorTerms {
           bias(arguments.bounds->bias) {
         const double sums = (static_cast<double>(arguments.d) / 16 + kEpilogueSteps) * kStepError;
         const double rounded_length = double{length} + double{residual};
-        const double reference = arguments.reference[0];
-        const double residual_reference = arguments.reference[1];
+        const float* reference = arguments.reference;
         sum_error = round_up(sums);
-        per_length = round_up(1 / reference);
-        per_residual = round_up(1 / residual_reference);
+        per_length = round_up(1 / double{reference[0]});
+        per_residual = round_up(1 / double{reference[1]});
         largest = round_up(
-                reference * residual + residual_reference * length +
-                sums * (reference * rounded_length + bias));
+                score_error(reference, arguments.d, length, residual, rounded_length, bias));
         folded = round_up(residual + 2.02 * sums * rounded_length); // its reach is part of the sum
     }
 
     /// What the score of a centroid must beat others by, for a row. own: its errors[], null with
     /// folded biases.
-    __device__ float operator()(float row_length, float row_residual, const float* own) const {
-        constexpr float kUp = 1 + 0x1p-18f; // of some ten roundings, each 2^-24
+    __device__ float operator()(const RowSize& row, const float* own) const {
+        constexpr float kUp = 1 + 0x1p-18f; // of some twenty roundings, each 2^-24
         const float error =
-                round_up(2 * (float64(double{row_length} + row_residual, length) + kLeastError));
+                2 * (float64(row.length + row.residual, length) + static_cast<float>(kLeastError));
         if (!own) {
-            const float sums = row_length * folded + row_residual * length + sum_error * bias;
+            const float sums = row.length * folded + row.residual * length + sum_error * bias;
             return (error + 2 * sums) * kUp;
         }
-        const float factor = larger(row_length * per_length, row_residual * per_residual);
+        const float factor = larger(row.length * per_length, row.residual * per_residual);
         // A part of the errors that the row's length has no share in does not shrink with it.
         const float beyond = factor < 1 ? (1 - factor) * sum_error * bias : (factor - 1) * largest;
         return (error + (factor + 1) * *own + beyond + factor * 0x1p-20f * largest) * kUp;
@@ -84,7 +83,8 @@ struct ErrorTerms {
 };
 
 /// Lists the points whose best score may not be the best, with what others must reach.
-__global__ void __launch_bounds__(kThreads) certify_kernel(const CertifyArguments arguments) {
+__global__ void __launch_bounds__(kThreads, kBlocks)
+        certify_kernel(const CertifyArguments arguments) {
     using Scan = cub::BlockScan<int, kThreads>;
     __shared__ typename Scan::TempStorage scan_storage;
     __shared__ alignas(ErrorTerms) uint8_t storage[sizeof(ErrorTerms)];
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads) certify_kernel(const CertifyArgument
                     arguments.errors ? valid ? arguments.errors + id : &error_of->largest : nullptr;
             const float bar = __fsub_rd(
                     arguments.first_pass.best[row],
-                    (*error_of)(arguments.lengths[row], arguments.residuals[row], own));
+                    (*error_of)(row_size(arguments.sizes[row]), own));
             // Written so that a NaN anywhere leaves the point open.
             open[r] = row_of(r) < arguments.n && !(arguments.first_pass.second[row] < bar);
             if (open[r]) {
@@ -133,27 +133,25 @@ __global__ void __launch_bounds__(kThreads) certify_kernel(const CertifyArgument
     }
 }
 
-/// Rows that passes leave, on the device.
+/// Numbers of rows, on the device.
 struct Counts {
-    int32_t open; ///< after the first pass
-    int32_t rest; ///< after the filter pass
+    int32_t open;  ///< after the first pass
+    int32_t moved; ///< after the filter pass: RestRows
     int32_t decided;
 };
 
-__global__ void count_kernel(const Counts* left, IterationCounts* counts) {
-    counts->redone += left->open;
-    counts->decided += left->decided + left->rest;
+__global__ void count_kernel(const Counts* found, RestRows rest, IterationCounts* counts) {
+    counts->redone += found->open;
+    counts->decided += found->decided + rest.count();
 }
 
 } // namespace
 
 int64_t exact_bytes(int64_t n, int64_t d, int64_t k) {
     const int64_t table = CentroidTable::bytes(1, k, d) + 8 * k + DuplicateTable::bytes(k);
-    const int64_t left = 4 * n;
     const int64_t open = 8 * n; // and bars
-    const int64_t first_pass = open + 4 * n + assign_bytes({1, n, k, d, true, 16, true});
-    const int64_t filter_pass = open + candidates_bytes(n, d, k);
-    return table + left + std::max({first_pass, filter_pass, rest_bytes(n)});
+    const int64_t first_pass = 4 * n + assign_bytes({1, n, k, d, true, 16, true});
+    return table + open + std::max({first_pass, candidates_bytes(n, d, k), rest_bytes(n)});
 }
 
 void assign_exact(
@@ -181,22 +179,20 @@ void assign_exact(
     prepare_centred(centroids, centring, table, stream);
 
     const auto count = static_cast<size_t>(n);
-    const Buffer<Counts> left(1, stream);
-    check(cudaMemsetAsync(left.get(), 0, sizeof(Counts), stream), "clearing counters");
-    const Buffer<int32_t> rest_rows(count, stream);
-    const OpenRows rest{rest_rows.get(), &left.get()->rest};
+    const Buffer<Counts> found(1, stream);
+    check(cudaMemsetAsync(found.get(), 0, sizeof(Counts), stream), "clearing counters");
+    const Buffer<int32_t> open_rows(count, stream);
+    const OpenRows open{open_rows.get(), &found.get()->open};
+    RestRows rest{open, 0, &found.get()->moved};
     const ExactCentroids exact{centroids, bias.get(), bounds.get(), k, metric};
     {
-        const Buffer<int32_t> open_rows(count, stream);
-        const OpenRows open{open_rows.get(), &left.get()->open};
         const Buffer<float> best(count, stream);
         {
             const Buffer<float> second(count, stream);
             CertifyArguments arguments{};
             arguments.first_pass = {best.get(), second.get(), output.ids};
             assign(points.tensor(), table, arguments.first_pass, stream);
-            arguments.lengths = points.lengths();
-            arguments.residuals = points.residuals();
+            arguments.sizes = points.sizes();
             arguments.reference = points.reference();
             arguments.bounds = bounds.get();
             arguments.errors = table.folded.get() ? nullptr : errors.get();
@@ -209,15 +205,15 @@ void assign_exact(
             arguments.open = open;
             const unsigned blocks = std::min(
                     blocks_of(n, kThreads * kThreadRows),
-                    static_cast<unsigned>(8 * device_info().multiprocessors));
+                    static_cast<unsigned>(kBlocks * device_info().multiprocessors));
             certify_kernel<<<blocks, kThreads, 0, stream>>>(arguments);
             check_launch("certifying an assignment");
         }
-        const Decided decided{output.ids, rest, &left.get()->decided};
-        decide_candidates(points, table, exact, open, best.get(), expected, decided, stream);
+        const Decided decided{output.ids, &found.get()->decided};
+        decide_candidates(points, table, exact, best.get(), expected, decided, rest, stream);
     }
     decide_rest(points, exact, rest, output.ids, stream);
-    count_kernel<<<1, 1, 0, stream>>>(left.get(), output.counts);
+    count_kernel<<<1, 1, 0, stream>>>(found.get(), rest, output.counts);
     check_launch("counting open points");
     if (output.values) {
         measure(points.rows(), n, d, centroids, k, metric, output.ids, output.values, stream);

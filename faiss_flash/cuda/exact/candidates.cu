@@ -23,12 +23,8 @@ namespace faiss_flash::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kGroups = kThreads / kLanes;
+constexpr int kBlockRows = kThreads / kLanes;
 constexpr int kMostParts = kMostFilterSplits * kMostLists; // lists of a row
-
-int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 int64_t wait_for_count(const OpenRows& open, cudaStream_t stream) {
     Event known;
@@ -43,53 +39,55 @@ int64_t wait_for_count(const OpenRows& open, cudaStream_t stream) {
 /// Bytes of device memory for a row that is compared.
 int64_t row_bytes(int64_t d, const AssignPlan& plan) {
     const int64_t lists = plan.splits * lists_of(plan.kernel);
-    return 2 * padded_columns(d) + 4 + lists * (4 * kListEntries + 1);
+    return 2 * padded_columns(d) + 8 + lists * (4 * kListEntries + 1);
 }
 
 /// Rows that are compared at a time: enough to fill the processors, and few beside the points.
 int64_t chunk_rows(int64_t n, int64_t row_bytes) {
     constexpr int64_t kLeast = 16384;
-    constexpr int64_t kBytesAPoint = 12;
-    const int64_t parts = std::max<int64_t>(1, kBytesAPoint * n / row_bytes / kLeast);
-    return std::min(parts * kLeast, ceil_div(n, kCandidateRows) * kCandidateRows);
+    constexpr int64_t kBytesAPoint = 16;
+    const int64_t rows = std::min(n, std::max(kLeast, kBytesAPoint * n / row_bytes));
+    return ceil_div(rows, kCandidateRows) * kCandidateRows;
 }
 
-/// Rows first ... of the open ones, and their bars; zeros and bars that nothing reaches for the
-/// rest of a tile.
+/// Some of the open rows, brought together.
+struct ChunkRows {
+    uint4* halves;  // [capacity x row_pieces]
+    float* bars;    // [capacity]
+    int32_t* rows;  // [capacity] numbers of the points
+    int32_t* count; // one
+    int32_t capacity;
+    int32_t row_pieces;
+};
+
+/// Rows first ... of the open ones, blockDim.x threads a row; zeros and bars that nothing reaches
+/// for the rest of a tile.
 __global__ void gather_kernel(
-        const uint4* halves,
-        const float* bars,
-        OpenRows open,
-        int64_t first,
-        int32_t capacity,
-        int32_t row_pieces,
-        uint4* to,
-        float* to_bars,
-        int32_t* chunk_count) {
+        const uint4* halves, const float* bars, OpenRows open, int64_t first, ChunkRows chunk) {
     const auto count = static_cast<int32_t>(
-            max(int64_t{0}, min(int64_t{capacity}, int64_t{*open.count} - first)));
-    if (blockIdx.x == 0 && threadIdx.x == 0) {
-        *chunk_count = count;
+            max(int64_t{0}, min(int64_t{chunk.capacity}, int64_t{*open.count} - first)));
+    const auto thread = static_cast<int32_t>(threadIdx.x);
+    auto i = static_cast<int32_t>(blockIdx.x * blockDim.y + threadIdx.y);
+    if (i == 0 && thread == 0) {
+        *chunk.count = count;
     }
     constexpr auto kTile = static_cast<int32_t>(kCandidateRows);
-    const int64_t padded = (count + kTile - 1) / kTile * kTile;
-    for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; at < padded * row_pieces;
-         at += int64_t{gridDim.x} * blockDim.x) {
-        const int64_t i = at / row_pieces;
-        const int64_t piece = at % row_pieces;
-        const int64_t row = i < count ? open.rows[first + i] : 0;
-        to[at] = i < count ? halves[row * row_pieces + piece] : uint4{};
-        if (piece == 0) {
-            to_bars[i] = i < count ? bars[row] : INFINITY;
+    const int32_t padded = (count + kTile - 1) / kTile * kTile;
+    const auto row_at = [&](int32_t at) { return at < count ? open.rows[first + at] : 0; };
+    const auto stride = static_cast<int32_t>(gridDim.x * blockDim.y);
+    int32_t next = row_at(i); // on its way while a row is copied
+    for (; i < padded; i += stride) {
+        const int32_t row = next;
+        next = row_at(i + stride);
+        const uint4* from = halves + int64_t{row} * chunk.row_pieces;
+        uint4* to = chunk.halves + int64_t{i} * chunk.row_pieces;
+        for (int32_t piece = thread; piece < chunk.row_pieces; piece += blockDim.x) {
+            to[piece] = i < count ? from[piece] : uint4{};
         }
-    }
-}
-
-/// Open rows from `first` on are left.
-__global__ void leave_kernel(OpenRows open, int64_t first, OpenRows rest) {
-    for (int64_t i = first + int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < *open.count;
-         i += int64_t{gridDim.x} * blockDim.x) {
-        rest.rows[atomicAdd(rest.count, 1)] = open.rows[i];
+        if (thread == 0) {
+            chunk.bars[i] = i < count ? bars[row] : INFINITY;
+            chunk.rows[i] = row;
+        }
     }
 }
 
@@ -99,17 +97,16 @@ struct ListedArguments {
     int32_t k;
     int64_t d;
     bool l2;
-    const int32_t* open;
+    const int32_t* rows; // [*count] numbers of the points
     const int32_t* count;
     CandidateLists candidates;
     int lists, parts; // of a row: in a part of the centroids, and in all
-    int32_t* ids;
-    OpenRows rest;
-    int32_t* decided; // one, added to
+    Decided output;
+    RestRows rest;
 };
 
-/// Brings the entries of the lists of open row i together, by the lanes of a group. Returns how
-/// many they are; whole: no list has left any out.
+/// Brings the entries of the lists of row i of the chunk together, by the lanes of a row. Returns
+/// how many they are; whole: no list has left any out.
 __device__ int collect(
         const ListedArguments& arguments, int64_t i, uint32_t* entries, bool& whole) {
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -137,6 +134,7 @@ class Candidates {
     __device__ Candidates(const uint32_t* entries, int count)
         : entries_(entries), left_(count), columns_(count > 0 ? columns_of(*entries) : 0) {}
     __device__ bool more() const { return left_ > 0; }
+    __device__ bool several() const { return left_ > 1 || (columns_ & (columns_ - 1)) != 0; }
     __device__ int32_t next() {
         const int32_t id = listed_centroid(*entries_, __ffs(static_cast<int>(columns_)) - 1);
         columns_ &= columns_ - 1;
@@ -153,54 +151,55 @@ class Candidates {
     uint32_t columns_;
 };
 
-/// A group a row: the groups of a warp go through their candidates side by side.
+/// The row is on its way while its candidates are looked up.
+__device__ void prefetch_row(const float* x, int64_t d) {
+    constexpr int kLine = 32; // values
+    for (int64_t j = threadIdx.x % kLanes * kLine; j < d; j += kLanes * kLine) {
+        asm volatile("prefetch.L2 [%0];" ::"l"(x + j));
+    }
+}
+
 __global__ void __launch_bounds__(kThreads) decide_listed_kernel(const ListedArguments arguments) {
-    __shared__ uint32_t entries[kGroups][kMostParts * kListEntries];
-    const int group = static_cast<int>(threadIdx.x) / kLanes;
+    __shared__ uint32_t entries[kBlockRows][kMostParts * kListEntries];
+    const int own = static_cast<int>(threadIdx.x) / kLanes; // the row of the thread's lanes
     const bool first_lane = threadIdx.x % kLanes == 0;
-    const int64_t i = int64_t{blockIdx.x} * kGroups + group;
-    bool several = false;
+    const int64_t i = int64_t{blockIdx.x} * kBlockRows + own;
+    bool measures = false;
     if (i < *arguments.count) {
-        const int32_t row = arguments.open[i];
-        bool whole = true;
-        const int count = collect(arguments, i, entries[group], whole);
-        Candidates candidates(entries[group], count);
-        const auto centroid = [&](int32_t id) {
-            return arguments.centroids + min(id, arguments.k - 1) * arguments.d;
-        };
+        const int32_t row = arguments.rows[i];
         const float* x = arguments.points + row * arguments.d;
-        int32_t best_id = -1;
-        double best = 0;
-        while (candidates.more()) {
-            const int32_t id = candidates.next();
-            const int32_t other = candidates.more() ? candidates.next() : id;
-            several = several || other != id; // the only one needs no measure
-            double2 values{};
-            if (several) {
-                values = measured_pair(x, centroid(id), centroid(other), arguments.d, arguments.l2);
-            }
-            if (best_id < 0 || beats(values.x, id, best, best_id, arguments.l2)) {
-                best = values.x;
-                best_id = id;
-            }
-            if (beats(values.y, other, best, best_id, arguments.l2)) {
-                best = values.y;
-                best_id = other;
-            }
+        prefetch_row(x, arguments.d);
+        bool whole = true;
+        const int count = collect(arguments, i, entries[own], whole);
+        Candidates candidates(entries[own], count);
+        Best best;
+        if (candidates.several()) {
+            measures = true;
+            take_all(
+                    candidates,
+                    x,
+                    arguments.centroids,
+                    arguments.k,
+                    arguments.d,
+                    arguments.l2,
+                    best);
+        } else if (candidates.more()) {
+            best.id = candidates.next(); // the only one needs no measure
         }
         // Every score of a row with a NaN or an Inf is listed, those of no centroid included.
-        whole = whole && best_id >= 0 && isfinite(best);
-        if (first_lane && best_id >= 0 && best_id < arguments.k) {
-            arguments.ids[row] = best_id; // where not whole: a good guess
+        whole = whole && best.id >= 0 && isfinite(best.value);
+        if (first_lane && best.id >= 0 && best.id < arguments.k) {
+            arguments.output.ids[row] = best.id; // where not whole: a good guess
         }
         if (first_lane && !whole) {
-            arguments.rest.rows[atomicAdd(arguments.rest.count, 1)] = row;
+            // To the front of the open rows: those are in the chunk, or gone.
+            arguments.rest.open.rows[atomicAdd(arguments.rest.moved, 1)] = row;
         }
-        several = several && whole;
+        measures = measures && whole;
     }
-    const int decided = __syncthreads_count(first_lane && several);
+    const int decided = __syncthreads_count(first_lane && measures);
     if (threadIdx.x == 0 && decided > 0) {
-        atomicAdd(arguments.decided, decided);
+        atomicAdd(arguments.output.count, decided);
     }
 }
 
@@ -215,10 +214,10 @@ void decide_candidates(
         const DevicePoints& points,
         const CentroidTable& table,
         const ExactCentroids& centroids,
-        const OpenRows& open,
         const float* bars,
         std::optional<int64_t> expected,
         const Decided& output,
+        RestRows& rest,
         cudaStream_t stream) {
     const int64_t n = points.n();
     const int64_t d = points.d();
@@ -230,11 +229,19 @@ void decide_candidates(
     const auto all_lists = rows * static_cast<size_t>(plan.splits * lists);
     const Buffer<uint16_t> halves(rows * static_cast<size_t>(padded_columns(d)), stream);
     const Buffer<float> chunk_bars(rows, stream);
+    const Buffer<int32_t> chunk_rows(rows, stream);
     const Buffer<uint32_t> entries(all_lists * kListEntries, stream);
     const Buffer<uint8_t> counts(all_lists, stream);
     const Buffer<int32_t> chunk_count(1, stream);
-    TensorRows chunk = packed_rows(halves.get(), false, 1, capacity, d, padded_columns(d));
-    chunk.row_count = chunk_count.get();
+    const ChunkRows chunk{
+            reinterpret_cast<uint4*>(halves.get()),
+            chunk_bars.get(),
+            chunk_rows.get(),
+            chunk_count.get(),
+            static_cast<int32_t>(capacity),
+            static_cast<int32_t>(padded_columns(d) / 8)};
+    TensorRows tensor = packed_rows(halves.get(), false, 1, capacity, d, padded_columns(d));
+    tensor.row_count = chunk_count.get();
 
     ListedArguments arguments{};
     arguments.points = points.rows();
@@ -242,37 +249,27 @@ void decide_candidates(
     arguments.k = static_cast<int32_t>(centroids.k);
     arguments.d = d;
     arguments.l2 = centroids.metric == Metric::l2;
+    arguments.rows = chunk_rows.get();
     arguments.count = chunk_count.get();
     arguments.candidates = {chunk_bars.get(), entries.get(), counts.get(), capacity};
     arguments.lists = lists;
     arguments.parts = plan.splits * lists;
-    arguments.ids = output.ids;
-    arguments.rest = output.rest;
-    arguments.decided = output.count;
+    arguments.output = output;
+    arguments.rest = rest;
 
     const auto blocks = static_cast<unsigned>(8 * device_info().multiprocessors);
-    const int64_t to_list = expected ? std::min(n, *expected) : wait_for_count(open, stream);
-    const int64_t chunks = ceil_div(to_list, capacity);
-    for (int64_t first = 0; first < chunks * capacity; first += capacity) {
-        gather_kernel<<<blocks, 256, 0, stream>>>(
+    const int64_t to_list = expected ? std::min(n, *expected) : wait_for_count(rest.open, stream);
+    for (; rest.taken < to_list; rest.taken += capacity) {
+        gather_kernel<<<blocks, dim3(8, 32), 0, stream>>>(
                 static_cast<const uint4*>(points.tensor().data),
                 bars,
-                open,
-                first,
-                static_cast<int32_t>(capacity),
-                static_cast<int32_t>(padded_columns(d) / 8),
-                reinterpret_cast<uint4*>(halves.get()),
-                chunk_bars.get(),
-                chunk_count.get());
+                rest.open,
+                rest.taken,
+                chunk);
         check_launch("gathering open rows");
-        list_candidates(chunk, table, arguments.candidates, stream, plan);
-        arguments.open = open.rows + first;
-        decide_listed_kernel<<<blocks_of(capacity, kGroups), kThreads, 0, stream>>>(arguments);
+        list_candidates(tensor, table, arguments.candidates, stream, plan);
+        decide_listed_kernel<<<blocks_of(capacity, kBlockRows), kThreads, 0, stream>>>(arguments);
         check_launch("deciding between candidates");
-    }
-    if (chunks * capacity < n) {
-        leave_kernel<<<blocks, 256, 0, stream>>>(open, chunks * capacity, output.rest);
-        check_launch("leaving open rows");
     }
 }
 

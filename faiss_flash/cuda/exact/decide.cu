@@ -6,13 +6,14 @@
 //    of the values that were rounded to 16 bits before. Its scores are off by at most
 //    (d + 16) 2^-23 (|x'| C + B), C and B of the longest centroid and the largest bias.
 // 2. The score of the first pass's best centroid less twice that is a bar: a centroid whose score
-//    reaches it is measured in float64. The best of these is the point's.
+//    reaches it is marked, and after 16 tiles measured in float64, by eight lanes a point. The best
+//    of these is the point's.
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/measured.cuh>
-#include <faiss_flash/cuda/exact/scaling.cuh>
+#include <faiss_flash/cuda/scaling.cuh>
 
 namespace faiss_flash::cuda {
 
@@ -26,7 +27,8 @@ constexpr int kCentroids = 128; // of a tile
 constexpr int kSlice = 16;      // columns
 constexpr int kPad = 4;         // a slice's columns start in different banks
 constexpr int kThreadRows = 4;
-constexpr int kWords = kCentroids / 32;
+constexpr int kMarkedTiles = 16; // before their candidates are measured
+constexpr int kWords = kMarkedTiles * kCentroids / 32;
 
 struct DecideArguments {
     const float* points;    // [n x d]
@@ -39,8 +41,7 @@ struct DecideArguments {
     int32_t k;
     int d;
     bool l2;
-    const int32_t* open;
-    const int32_t* open_count;
+    RestRows rest;
     double* values; // [n] what the best centroid so far measures
     int32_t* locks; // [n]
     int32_t* ids;
@@ -50,7 +51,7 @@ struct DecideArguments {
 struct DecideShared {
     float points[kSlice][kRows + kPad];
     float centroids[kSlice][kCentroids + kPad];
-    uint32_t candidates[kRows][kWords];
+    uint32_t candidates[kRows][kWords + 1]; // a bit a centroid; in different banks
     float bars[kRows];
     int32_t rows[kRows]; // numbers of the points
     bool finite[kRows];
@@ -86,7 +87,7 @@ __device__ float bar_of(const DecideArguments& arguments, int32_t row) {
             centroid_scale,
             *arguments.mean_length);
     const double error = (arguments.d + 16) * 0x1p-23 * (length * bounds.length + bounds.bias) +
-                         float64_error(length, bounds.length) + kLeastError;
+                         double{float64_error(round_up(length), bounds.length)} + kLeastError;
     const double bar = product + double{arguments.bias[guess]} - 2.01 * error;
     return static_cast<float>(bar - fabs(bar) * 0x1p-23);
 }
@@ -98,35 +99,36 @@ __device__ void multiply_tile(
         DecideShared& shared,
         int32_t first,
         float (&sums)[kThreadRows][8]) {
+    constexpr int kAtOnce = kThreads / kSlice; // rows whose columns the threads bring
     const int thread = static_cast<int>(threadIdx.x);
-    const int64_t row = shared.rows[thread / 4];
-    const int column = thread % 4 * 4; // of the four that the thread brings of a point
-    const int64_t centroid = min(first + thread, arguments.k - 1);
+    const int column = thread % kSlice;
     const float point_scale = *arguments.point_scale;
     const auto centroid_scale = static_cast<float>(scale_of(arguments.bounds->largest));
-    float x[4];
-    float c[kSlice];
+    float x[kRows / kAtOnce];
+    float c[kCentroids / kAtOnce];
     const auto load = [&](int slice) {
+        const int j = slice + column;
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            x[i] = scaled_value(arguments, arguments.points, row, slice + column + i, point_scale);
+        for (int i = 0; i < kRows / kAtOnce; i++) {
+            const int32_t row = shared.rows[i * kAtOnce + thread / kSlice];
+            x[i] = scaled_value(arguments, arguments.points, row, j, point_scale);
         }
 #pragma unroll
-        for (int i = 0; i < kSlice; i++) {
-            c[i] = scaled_value(
-                    arguments, arguments.centroids, centroid, slice + i, centroid_scale);
+        for (int i = 0; i < kCentroids / kAtOnce; i++) {
+            const int32_t id = min(first + i * kAtOnce + thread / kSlice, arguments.k - 1);
+            c[i] = scaled_value(arguments, arguments.centroids, id, j, centroid_scale);
         }
     };
     load(0);
     for (int slice = 0; slice < arguments.d; slice += kSlice) {
         __syncthreads(); // all have read the slice before
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            shared.points[column + i][thread / 4] = x[i];
+        for (int i = 0; i < kRows / kAtOnce; i++) {
+            shared.points[column][i * kAtOnce + thread / kSlice] = x[i];
         }
 #pragma unroll
-        for (int i = 0; i < kSlice; i++) {
-            shared.centroids[i][thread] = c[i];
+        for (int i = 0; i < kCentroids / kAtOnce; i++) {
+            shared.centroids[column][i * kAtOnce + thread / kSlice] = c[i];
         }
         __syncthreads();
         if (slice + kSlice < arguments.d) {
@@ -153,11 +155,12 @@ __device__ void multiply_tile(
     }
 }
 
-/// Marks the candidates among a thread's scores.
+/// Marks the candidates among a thread's scores; tile: of those that are marked together.
 __device__ void mark_candidates(
         const DecideArguments& arguments,
         DecideShared& shared,
         int32_t first,
+        int tile,
         const float (&sums)[kThreadRows][8]) {
     const int thread = static_cast<int>(threadIdx.x);
 #pragma unroll
@@ -177,60 +180,82 @@ __device__ void mark_candidates(
                 }
             }
             if (bits != 0) {
-                atomicOr(&shared.candidates[thread / 16 * 4 + r][place / 32], bits << place % 32);
+                const int word = tile * (kCentroids / 32) + place / 32;
+                atomicOr(&shared.candidates[thread / 16 * 4 + r][word], bits << place % 32);
             }
         }
     }
 }
 
 /// Several blocks may have candidates for one point.
-__device__ void keep_best(const DecideArguments& arguments, int32_t row, double value, int32_t id) {
+__device__ void keep_best(const DecideArguments& arguments, int32_t row, const Best& found) {
     int32_t* lock = arguments.locks + row;
     while (atomicCAS(lock, 0, 1) != 0) {
     }
     __threadfence();
-    volatile double* best = arguments.values + row;
-    volatile int32_t* best_id = arguments.ids + row;
-    if (beats(value, id, *best, *best_id, arguments.l2)) {
-        *best = value;
-        *best_id = id;
-    }
+    volatile double* value = arguments.values + row;
+    volatile int32_t* id = arguments.ids + row;
+    Best best{*value, *id};
+    best.take(found.value, found.id, arguments.l2);
+    *value = best.value;
+    *id = best.id;
     __threadfence();
     atomicExch(lock, 0);
 }
 
-/// Measures the candidates of a tile, each group those of its own points.
+/// The centroids that are marked of a point, from the first of the marked tiles on.
+class Marked {
+   public:
+    __device__ Marked(const uint32_t* words, int32_t first) : words_(words), first_(first) {}
+    __device__ bool more() {
+        while (bits_ == 0 && word_ < kWords - 1) {
+            bits_ = words_[++word_];
+        }
+        return bits_ != 0;
+    }
+    __device__ int32_t next() {
+        const int32_t id = first_ + 32 * word_ + __ffs(static_cast<int>(bits_)) - 1;
+        bits_ &= bits_ - 1;
+        return id;
+    }
+
+   private:
+    const uint32_t* words_;
+    int32_t first_;
+    int word_ = -1;
+    uint32_t bits_ = 0;
+};
+
+/// Measures the candidates of the marked tiles, each group those of its own points.
 __device__ void measure_candidates(
         const DecideArguments& arguments, DecideShared& shared, int32_t first) {
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
     for (int r = static_cast<int>(threadIdx.x) / kLanes; r < kRows; r += kGroups) {
-        for (int word = 0; word < kWords; word++) {
-            uint32_t bits = shared.candidates[r][word];
-            __syncwarp(group_mask());
-            if (lane == 0) {
-                shared.candidates[r][word] = 0;
-            }
-            for (; bits != 0; bits &= bits - 1) {
-                const int32_t c = first + 32 * word + __ffs(static_cast<int>(bits)) - 1;
-                const double value = measured(
-                        arguments.points + int64_t{shared.rows[r]} * arguments.d,
-                        arguments.centroids + int64_t{c} * arguments.d,
-                        arguments.d,
-                        arguments.l2);
-                if (lane == 0) {
-                    keep_best(arguments, shared.rows[r], value, c);
-                }
-            }
+        Best best;
+        take_all(
+                Marked(shared.candidates[r], first),
+                arguments.points + int64_t{shared.rows[r]} * arguments.d,
+                arguments.centroids,
+                arguments.k,
+                arguments.d,
+                arguments.l2,
+                best);
+        __syncwarp(group_mask());
+        for (int word = lane; word < kWords; word += kLanes) {
+            shared.candidates[r][word] = 0;
+        }
+        if (lane == 0 && best.id >= 0) {
+            keep_best(arguments, shared.rows[r], best);
         }
     }
 }
 
-/// Nothing is known of the open points.
+/// Nothing is known of the points.
 __global__ void start_kernel(const DecideArguments arguments) {
-    const int count = *arguments.open_count;
+    const int count = arguments.rest.count();
     for (auto i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < count;
          i += static_cast<int>(gridDim.x * blockDim.x)) {
-        const int32_t row = arguments.open[i];
+        const int32_t row = arguments.rest.row(i);
         arguments.values[row] = arguments.l2 ? HUGE_VAL : -HUGE_VAL;
         arguments.locks[row] = 0;
     }
@@ -242,13 +267,13 @@ __global__ void __launch_bounds__(kThreads) decide_kernel(const DecideArguments 
     const int thread = static_cast<int>(threadIdx.x);
     const int group = thread / kLanes;
     const int lane = thread % kLanes;
-    const int count = *arguments.open_count;
+    const int count = arguments.rest.count();
     const int32_t begin = static_cast<int32_t>(blockIdx.y) * arguments.split;
     const int32_t end = min(arguments.k, begin + arguments.split);
     for (int at = static_cast<int>(blockIdx.x) * kRows; at < count;
          at += static_cast<int>(gridDim.x) * kRows) {
         if (thread < kRows) {
-            shared.rows[thread] = arguments.open[min(at + thread, count - 1)];
+            shared.rows[thread] = arguments.rest.row(min(at + thread, count - 1));
             for (int word = 0; word < kWords; word++) {
                 shared.candidates[thread][word] = 0;
             }
@@ -268,10 +293,12 @@ __global__ void __launch_bounds__(kThreads) decide_kernel(const DecideArguments 
                 shared.finite[r] = finite;
             }
         }
-        for (int32_t first = begin; first < end; first += kCentroids) {
-            float sums[kThreadRows][8] = {};
-            multiply_tile(arguments, shared, first, sums);
-            mark_candidates(arguments, shared, first, sums);
+        for (int32_t first = begin; first < end; first += kMarkedTiles * kCentroids) {
+            for (int tile = 0; tile < kMarkedTiles && first + tile * kCentroids < end; tile++) {
+                float sums[kThreadRows][8] = {};
+                multiply_tile(arguments, shared, first + tile * kCentroids, sums);
+                mark_candidates(arguments, shared, first + tile * kCentroids, tile, sums);
+            }
             __syncthreads();
             measure_candidates(arguments, shared, first);
         }
@@ -298,11 +325,12 @@ __global__ void value_kernel(
         return;
     }
     const int32_t id = ids[row];
-    const double value = id >= 0 && id < k
-                                 ? measured(points + row * d, centroids + int64_t{id} * d, d, l2)
-                                 : nan("");
+    double value[1] = {nan("")};
+    if (id >= 0 && id < k) {
+        measure_all<1>(points + row * d, {centroids + int64_t{id} * d}, d, l2, value);
+    }
     if (threadIdx.x % kLanes == 0) {
-        values[row] = value;
+        values[row] = *value;
     }
 }
 
@@ -315,7 +343,7 @@ int64_t rest_bytes(int64_t n) {
 void decide_rest(
         const DevicePoints& points,
         const ExactCentroids& centroids,
-        const OpenRows& open,
+        const RestRows& rest,
         int32_t* ids,
         cudaStream_t stream) {
     const auto n = static_cast<size_t>(points.n());
@@ -332,8 +360,7 @@ void decide_rest(
     arguments.k = static_cast<int32_t>(centroids.k);
     arguments.d = static_cast<int>(points.d());
     arguments.l2 = centroids.metric == Metric::l2;
-    arguments.open = open.rows;
-    arguments.open_count = open.count;
+    arguments.rest = rest;
     arguments.values = values.get();
     arguments.locks = locks.get();
     arguments.ids = ids;

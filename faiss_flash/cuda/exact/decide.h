@@ -15,6 +15,23 @@ struct OpenRows {
     int32_t* count; ///< one
 };
 
+/// What is left of listed open rows, once the first `taken` of them have been compared: those whose
+/// candidates are not known have been moved to the front.
+struct RestRows {
+    OpenRows open;
+    int64_t taken;
+    int32_t* moved; ///< one: how many
+
+#ifdef __CUDACC__
+    __device__ int32_t count() const {
+        return *moved + static_cast<int32_t>(max(int64_t{0}, *open.count - taken));
+    }
+    __device__ int32_t row(int32_t i) const {
+        return open.rows[i < *moved ? i : taken + i - *moved];
+    }
+#endif
+};
+
 /// The centroids of one assignment, on the device.
 struct ExactCentroids {
     const float* values; ///< [k x d] as they were given
@@ -27,13 +44,13 @@ struct ExactCentroids {
 /// Bytes of device memory that decide_rest() takes for any share of n points.
 int64_t rest_bytes(int64_t n);
 
-/// ids of the open rows, by float32 scores of all centroids with a bound, and float64 for those
+/// ids of the rows, by float32 scores of all centroids with a bound, and float64 for those
 /// that this leaves, with the CPU backend's order of summation: the float64 argmin or argmax, ties
 /// to the lowest; -1 for a row with a NaN or an Inf. Before, they hold good guesses.
 void decide_rest(
         const DevicePoints& points,
         const ExactCentroids& centroids,
-        const OpenRows& open,
+        const RestRows& rest,
         int32_t* ids,
         cudaStream_t stream);
 

@@ -1,5 +1,5 @@
-/// Float64 measures of pairs of rows, by groups of eight lanes, with the CPU backend's bits: for
-/// sources that are compiled without contraction.
+/// Float64 measures of rows, by groups of eight lanes, with the CPU backend's bits: for sources
+/// that are compiled without contraction.
 #pragma once
 
 #include <cstdint>
@@ -20,28 +20,68 @@ __device__ inline Number add_lanes(Number sum) {
     return sum + __shfl_xor_sync(group_mask(), sum, 1);
 }
 
-/// Squared distances or products of a row and two others, by the lanes of a group; all have the
+/// values: squared distances or products of a row and others, by the lanes of a group; all have the
 /// results.
-__device__ inline double2 measured_pair(
-        const float* x, const float* c, const float* other, int64_t d, bool l2) {
-    double2 sums{};
+template <int kOthers>
+__device__ inline void measure_all(
+        const float* x,
+        const float* const (&others)[kOthers],
+        int64_t d,
+        bool l2,
+        double (&values)[kOthers]) {
+    double sums[kOthers] = {};
 #pragma unroll 8
     for (int64_t j = threadIdx.x % kLanes; j < d; j += kLanes) {
         const double a = x[j];
-        const double b[2] = {c[j], other[j]};
-        sums.x += l2 ? (a - b[0]) * (a - b[0]) : a * b[0];
-        sums.y += l2 ? (a - b[1]) * (a - b[1]) : a * b[1];
+#pragma unroll
+        for (int i = 0; i < kOthers; i++) {
+            const double b = others[i][j];
+            sums[i] += l2 ? (a - b) * (a - b) : a * b;
+        }
     }
-    return {add_lanes(sums.x), add_lanes(sums.y)};
+#pragma unroll
+    for (int i = 0; i < kOthers; i++) {
+        values[i] = add_lanes(sums[i]);
+    }
 }
 
-__device__ inline double measured(const float* x, const float* c, int64_t d, bool l2) {
-    return measured_pair(x, c, c, d, l2).x;
-}
+/// The best of what is offered.
+struct Best {
+    double value = 0;
+    int32_t id = -1; ///< -1: none yet
 
-__device__ inline bool beats(double value, int32_t id, double other, int32_t other_id, bool l2) {
-    return l2 ? value < other || (value == other && id < other_id)
-              : value > other || (value == other && id < other_id);
+    __device__ void take(double other, int32_t other_id, bool l2) {
+        const bool nearer = l2 ? other < value : other > value;
+        if (id < 0 || nearer || (other == value && other_id < id)) {
+            value = other;
+            id = other_id;
+        }
+    }
+};
+
+/// Takes all of ids (more(), next()), of centroids [k x d], by the lanes of a group, two at a time.
+template <class Ids>
+__device__ inline void take_all(
+        Ids ids,
+        const float* x,
+        const float* centroids,
+        int32_t k,
+        int64_t d,
+        bool l2,
+        Best& best) {
+    while (ids.more()) {
+        const int32_t id = ids.next();
+        const int32_t other = ids.more() ? ids.next() : id;
+        double values[2];
+        measure_all<2>(
+                x,
+                {centroids + min(id, k - 1) * d, centroids + min(other, k - 1) * d},
+                d,
+                l2,
+                values);
+        best.take(values[0], id, l2);
+        best.take(values[1], other, l2);
+    }
 }
 
 } // namespace faiss_flash::cuda

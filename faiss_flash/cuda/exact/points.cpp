@@ -8,7 +8,7 @@ bool has_integers(const Points& points) {
 }
 
 int64_t DevicePoints::bytes(int64_t n, int64_t d) {
-    return n * (4 * d + 2 * padded_columns(d) + 8) + Scaling::bytes(d);
+    return n * (4 * d + 2 * padded_columns(d) + 4) + Scaling::bytes(d);
 }
 
 TensorRows DevicePoints::tensor() const {

@@ -46,9 +46,9 @@ class ExactPoints final : public SessionPoints {
 
     /// Fewer rows are open from iteration to iteration, as a rule; else no guess is safe.
     void told(const IterationStats& stats) override {
-        const int64_t most = redone_ + redone_ / 8;
+        const bool grows = stats.redone > expected_after(redone_);
         redone_ = stats.redone;
-        expected_ = redone_ <= most ? std::make_optional(redone_ + redone_ / 8 + 1) : std::nullopt;
+        expected_ = grows ? std::nullopt : std::make_optional(expected_after(redone_));
     }
 
     ObjectiveParts objective() const override { return {parts_.get(), !measures_, points_.mean()}; }

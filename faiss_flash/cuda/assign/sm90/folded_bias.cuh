@@ -27,6 +27,10 @@ inline constexpr int kFoldedChunk = 16;                        ///< bytes of a r
 inline constexpr int kChunkBytes = kFoldedRows * kFoldedChunk; ///< that chunk of all rows
 inline constexpr int kBiasChunks = 2;                          ///< 8 tf32 values
 
+constexpr int folded_steps_of(int64_t d) {
+    return static_cast<int>((d + 15) / 16);
+}
+
 /// Bytes of a tile of centroids of `steps` times 16 columns: their chunks, then the biases'.
 __host__ __device__ constexpr int folded_tile_bytes(int steps) {
     return (2 * steps + kBiasChunks) * kChunkBytes;

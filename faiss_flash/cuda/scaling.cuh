@@ -8,6 +8,11 @@ __device__ inline double scale_of(float largest) {
     return largest > 0 ? ldexp(1.0, 13 - max(-100, min(100, ilogbf(largest)))) : 1.0;
 }
 
+/// A float that is not less, for bounds.
+__device__ inline float round_up(double value) {
+    return static_cast<float>(value * (1 + 0x1p-20));
+}
+
 /// Of values >= 0, which order as their bits do. A NaN wins: its bits are the largest.
 __device__ inline void atomic_max(float* to, float value) {
     auto* bits = reinterpret_cast<int*>(to);
@@ -16,8 +21,14 @@ __device__ inline void atomic_max(float* to, float value) {
     }
 }
 
+/// The largest of a warp's values >= 0, NaNs included.
+__device__ inline float warp_max(float value) {
+    return __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(value)));
+}
+
 /// In a fixed order.
-__device__ inline double warp_sum(double value) {
+template <class Number>
+__device__ inline Number warp_sum(Number value) {
     for (int distance = 16; distance; distance /= 2) {
         value += __shfl_xor_sync(~0u, value, distance);
     }

@@ -1,0 +1,35 @@
+/// What brings a problem's points near zero and into range of 16 bits.
+#pragma once
+
+#include <faiss_flash/cuda/runtime/buffer.h>
+
+#include <cstdint>
+
+namespace faiss_flash::cuda {
+
+/// On the device, of each problem of a batch.
+struct Scaling {
+    Scaling(int64_t batch, int64_t d, cudaStream_t stream);
+    /// Bytes of device memory that one takes for each problem.
+    static int64_t bytes(int64_t d) { return 4 * d + 8; }
+    /// From rows [batch x n x d]; integers: values are, and the mean shall be.
+    void find(const float* rows, int64_t n, bool integers, cudaStream_t stream);
+
+    int64_t batch, d;
+    Buffer<float> mean;        ///< [batch x d]
+    Buffer<float> mean_length; ///< [batch]
+    Buffer<float> scale;       ///< [batch] powers of two
+};
+
+/// Raises largest [batch] to the largest finite |x_j - mean_j| of rows [batch x n x d], mean
+/// [batch x d]; all on the device.
+void find_largest(
+        const float* rows,
+        const float* mean,
+        int64_t batch,
+        int64_t n,
+        int64_t d,
+        float* largest,
+        cudaStream_t stream);
+
+} // namespace faiss_flash::cuda

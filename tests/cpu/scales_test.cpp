@@ -88,6 +88,20 @@ TEST_P(Scales, PlacesFarApart) {
     }
 }
 
+/// Rows so far away that float64 can hardly tell centroids apart, between ordinary ones.
+TEST_P(Scales, FarRowsBesideNearOnes) {
+    for (const int64_t d : kColumns) {
+        SCOPED_TRACE("d=" + std::to_string(d));
+        for (const float far : {1e11f, 1e12f, 1e13f, 1e15f}) {
+            Floats x = test::normal(2000, d, 14);
+            for (size_t i = 0; i < x.size(); i++) {
+                x[i] *= i / static_cast<size_t>(d) % 8 == 0 ? 1 : far;
+            }
+            expect_float64(x, test::normal(100, d, 15), d);
+        }
+    }
+}
+
 /// Places at a and -a, and rows that are 0 there: each distance exists twice, in two places, the
 /// lower id now here, now there.
 TEST_P(Scales, TiesBetweenPlaces) {

@@ -103,17 +103,23 @@ void update(State& state, Shape shape, DType dtype) {
             limit * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
-/// The exact assignment of float32 points, the first or a later one of a session: limit as if they
-/// were f16, one pass.
-void assign_exact(State& state, Shape shape, bool first, int64_t copies = 1) {
+/// The exact assignment, the first or a later one of a session: limit as if points were f16, one
+/// pass.
+void assign_exact(State& state, Shape shape, bool first, int64_t copies, DType dtype) {
     if (cuda::device_count() == 0) {
         state.SkipWithError("no CUDA device");
         return;
     }
-    const auto data = bench::repeated_floats(shape.n * shape.d);
+    const bool half = dtype != DType::f32;
+    const auto floats = bench::repeated_floats(half ? 1 : shape.n * shape.d);
+    const auto halves = bench::normal_halves(half ? shape.n * shape.d : 1, dtype == DType::bf16);
     const auto centroids = bench::near_copies(shape.k, shape.d, copies);
-    VectorView view = VectorView::of(data.get(), shape.n, shape.d);
+    VectorView view = VectorView::of(floats.get(), shape.n, shape.d);
     view.space = MemorySpace::device;
+    if (half) {
+        view.data = halves.get();
+        view.dtype = dtype;
+    }
     const auto n = static_cast<size_t>(shape.n);
     const cuda::Buffer<int32_t> ids(n, nullptr);
     const cuda::Buffer<cuda::IterationCounts> counts(1, nullptr);
@@ -363,24 +369,23 @@ int main(int argc, char** argv) {
                 ->Unit(benchmark::kMillisecond)
                 ->Iterations(3);
     }
-    for (const Shape& shape : kExactShapes) {
-        for (const bool first : {true, false}) {
-            benchmark::RegisterBenchmark(
-                    ((first ? "assign_exact_first/" : "assign_exact/") + name_of(shape)).c_str(),
-                    [=](State& state) { assign_exact(state, shape, first); })
-                    ->UseManualTime()
-                    ->Unit(benchmark::kMillisecond)
-                    ->MinTime(0.05);
-        }
-    }
-    for (const int64_t copies : {4, 16, 64}) { // every row open, with so many candidates
-        const Shape shape{1, 1 << 20, 8192, 128};
+    const auto add_exact = [](const std::string& name, const Shape& shape, auto... how) {
         benchmark::RegisterBenchmark(
-                ("assign_exact_copies" + std::to_string(copies) + "/" + name_of(shape)).c_str(),
-                [=](State& state) { assign_exact(state, shape, false, copies); })
+                (name + "/" + name_of(shape)).c_str(),
+                [=](State& state) { assign_exact(state, shape, how...); })
                 ->UseManualTime()
                 ->Unit(benchmark::kMillisecond)
                 ->MinTime(0.05);
+    };
+    for (const Shape& shape : kExactShapes) {
+        add_exact("assign_exact_first", shape, true, 1, DType::f32);
+        add_exact("assign_exact", shape, false, 1, DType::f32);
+        add_exact("assign_exact_f16", shape, false, 1, DType::f16);
+        add_exact("assign_exact_bf16", shape, false, 1, DType::bf16);
+    }
+    for (const int64_t copies : {4, 16, 64}) { // every row open, with so many candidates
+        const std::string name = "assign_exact_copies" + std::to_string(copies);
+        add_exact(name, {1, 1 << 20, 8192, 128}, false, copies, DType::f32);
     }
     benchmark::RegisterBenchmark(
             "assign_memory/B1/N8388608/K65536/d128",

@@ -77,23 +77,26 @@ cuda::Buffer<T> repeated(const T* values, int64_t period, int64_t count) {
     return device;
 }
 
-/// Normal values as f16, made on the host once and repeated: the device must not see zeros.
-inline cuda::Buffer<uint16_t> normal_halves(int64_t count) {
-    static const std::vector<uint16_t> values = [] {
-        std::vector<uint16_t> made(kPeriod);
-        std::mt19937 generator(1);
-        std::normal_distribution<float> distribution;
-        for (uint16_t& value : made) {
-            const float x = distribution(generator);
-            // Cut to 11 significant bits by hand; no value here is subnormal or out of range.
-            uint32_t bits;
-            std::memcpy(&bits, &x, sizeof bits);
-            const uint32_t magnitude = std::max((bits & 0x7FFFFFFF) + 0x1000, 0x38800000u);
-            value = static_cast<uint16_t>((bits >> 16 & 0x8000) | ((magnitude - 0x38000000) >> 13));
-        }
-        return made;
-    }();
-    return repeated(values.data(), kPeriod, count);
+inline std::vector<uint16_t> made_halves(bool bf16) {
+    std::vector<uint16_t> made(kPeriod);
+    std::mt19937 generator(1);
+    std::normal_distribution<float> distribution;
+    for (uint16_t& value : made) {
+        const float x = distribution(generator);
+        uint32_t bits;
+        std::memcpy(&bits, &x, sizeof bits);
+        // Cut to 11 significant bits by hand; no value here is subnormal or out of range.
+        const uint32_t magnitude = std::max((bits & 0x7FFFFFFF) + 0x1000, 0x38800000u);
+        const uint32_t f16 = (bits >> 16 & 0x8000) | ((magnitude - 0x38000000) >> 13);
+        value = static_cast<uint16_t>(bf16 ? bits >> 16 : f16);
+    }
+    return made;
+}
+
+/// Normal values, made on the host once and repeated: the device must not see zeros.
+inline cuda::Buffer<uint16_t> normal_halves(int64_t count, bool bf16 = false) {
+    static const std::vector<uint16_t> values[2] = {made_halves(false), made_halves(true)};
+    return repeated(values[bf16].data(), kPeriod, count);
 }
 
 inline cuda::Buffer<float> normal_floats(int64_t count) {

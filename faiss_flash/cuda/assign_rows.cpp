@@ -104,7 +104,7 @@ bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric 
         return false;
     }
     Scaling scaling(batch, d, stream.get());
-    scaling.find(rows.get(), n, has_integers(first), stream.get());
+    scaling.find(rows.get(), n, values_of(first), stream.get());
     const Buffer<float> centroids(tables.size(), stream.get());
     copy(centroids.get(), tables.data(), batch * k * d, cudaMemcpyHostToDevice, stream.get());
     DirectTable table(batch, k, d, metric, stream.get());

@@ -16,24 +16,31 @@ constexpr int64_t kSample = 16384; // rows that make the mean: any value will do
 /// Mean of evenly spaced rows, in a fixed order; one block of 32 x 8 threads for 32 columns of a
 /// problem.
 __global__ void mean_kernel(
-        const float* rows, int64_t n, int64_t d, int64_t sample, bool integers, float* mean) {
-    __shared__ double sums[8][33];
+        const float* rows, int64_t n, int64_t d, int64_t sample, Values values, float* mean) {
+    __shared__ double2 sums[8][33]; // and squares
     const int64_t column = int64_t{blockIdx.x} * 32 + threadIdx.x;
     rows += blockIdx.y * n * d;
-    double sum = 0;
+    double2 sum{};
     for (int64_t i = threadIdx.y; i < sample && column < d; i += 8) {
-        const float value = rows[i * n / sample * d + column];
-        sum += isfinite(value) ? value : 0.0f;
+        const double value = rows[i * n / sample * d + column];
+        sum.x += isfinite(value) ? value : 0;
+        sum.y += isfinite(value) ? value * value : 0;
     }
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && column < d) {
         for (int y = 1; y < 8; y++) {
-            sum += sums[y][threadIdx.x];
+            sum.x += sums[y][threadIdx.x].x;
+            sum.y += sums[y][threadIdx.x].y;
         }
-        const double value = sum / static_cast<double>(sample);
-        // Integers less an integer stay exact in f16.
-        mean[blockIdx.y * d + column] = static_cast<float>(integers ? rint(value) : value);
+        const auto count = static_cast<double>(sample);
+        double value = sum.x / count;
+        if (values == Values::integers) {
+            value = rint(value);
+        } else if (values == Values::halves && 5 * value * value <= sum.y / count) {
+            value = 0; // within half a standard deviation: lengths grow by an eighth at most
+        }
+        mean[blockIdx.y * d + column] = static_cast<float>(value);
     }
 }
 
@@ -78,6 +85,14 @@ __global__ void scale_kernel(const float* mean, int64_t d, float* scale, float* 
 
 } // namespace
 
+Values values_of(const Points& points) {
+    const DType dtype = points.view().dtype;
+    if (points.view().decoder || dtype == DType::f32) {
+        return Values::any;
+    }
+    return dtype == DType::u8 || dtype == DType::i8 ? Values::integers : Values::halves;
+}
+
 void find_largest(
         const float* rows,
         const float* mean,
@@ -101,10 +116,10 @@ Scaling::Scaling(int64_t batch_in, int64_t d_in, cudaStream_t stream)
       mean_length(static_cast<size_t>(batch), stream),
       scale(static_cast<size_t>(batch), stream) {}
 
-void Scaling::find(const float* rows, int64_t n, bool integers, cudaStream_t stream) {
+void Scaling::find(const float* rows, int64_t n, Values values, cudaStream_t stream) {
     const auto problems = static_cast<unsigned>(batch);
     mean_kernel<<<dim3(blocks_of(d, 32), problems), dim3(32, 8), 0, stream>>>(
-            rows, n, d, std::min(n, kSample), integers, mean.get());
+            rows, n, d, std::min(n, kSample), values, mean.get());
     check_launch("mean of the points");
     const auto bytes = static_cast<size_t>(batch) * sizeof(float);
     check(cudaMemsetAsync(scale.get(), 0, bytes, stream), "clearing the scale");

@@ -1,19 +1,29 @@
 /// What brings a problem's points near zero and into range of 16 bits.
 #pragma once
 
+#include <faiss_flash/core/points.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 
 #include <cstdint>
 
 namespace faiss_flash::cuda {
 
+/// What is known of points' values. A mean is chosen that keeps them exact in f16.
+enum class Values : uint8_t {
+    any,
+    integers, ///< so is the mean
+    halves,   ///< f16 or bf16: the mean of a column is 0 where it is small beside the spread
+};
+
+Values values_of(const Points& points);
+
 /// On the device, of each problem of a batch.
 struct Scaling {
     Scaling(int64_t batch, int64_t d, cudaStream_t stream);
     /// Bytes of device memory that one takes for each problem.
     static int64_t bytes(int64_t d) { return 4 * d + 8; }
-    /// From rows [batch x n x d]; integers: values are, and the mean shall be.
-    void find(const float* rows, int64_t n, bool integers, cudaStream_t stream);
+    /// From rows [batch x n x d].
+    void find(const float* rows, int64_t n, Values values, cudaStream_t stream);
 
     int64_t batch, d;
     Buffer<float> mean;        ///< [batch x d]

@@ -70,7 +70,7 @@ TEST_P(Direct, IdsAreTheCpus) {
     const auto* rows = static_cast<const float*>(device_points.get());
     const Stream stream;
     Scaling scaling(2, data.d, stream.get());
-    scaling.find(rows, data.n, false, stream.get());
+    scaling.find(rows, data.n, Values::any, stream.get());
     for (const Metric metric : {Metric::l2, Metric::inner_product}) {
         SCOPED_TRACE(metric == Metric::l2 ? "l2" : "ip");
         DirectTable table(2, data.k, data.d, metric, stream.get());

@@ -157,6 +157,9 @@ inline std::vector<ExactData> exact_datasets() {
     all.push_back(with_type(plain, "i8", DType::i8, 3, 30));
     all.push_back(with_type(plain, "f16", DType::f16, 0, 1));
     all.push_back(with_type(plain, "bf16", DType::bf16, 0.5, 1));
+    all.push_back(with_type(plain, "f16_far", DType::f16, 3, 1));
+    all.push_back(with_type(plain, "f16_subnormal", DType::f16, 0, 1e-6));
+    all.push_back(with_type(plain, "bf16_tiny", DType::bf16, 0, 1e-30));
     // More open points than are compared at a time, and more candidates than their lists hold.
     all.push_back(near_copies("all_open", 40000, 256, 24, 4));
     all.push_back(near_copies("all_open_wide", 20000, 160, 100, 4));

@@ -3,7 +3,6 @@
 #include <faiss_flash/cpu/backend.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
-#include <faiss_flash/cuda/runtime/stream.h>
 
 #include <cuda/device_data.h>
 #include <cuda/exact_data.h>
@@ -66,14 +65,34 @@ struct TypedRows {
     }
 };
 
+IterationCounts assign_and_count(
+        const DevicePoints& points,
+        const Data& data,
+        Metric metric,
+        int32_t* ids,
+        double* values,
+        std::optional<int64_t> expected) {
+    const auto centroids = test::to_device(data.centroids.data(), data.centroids.size() * 4);
+    const IterationCounts zero{};
+    const auto counts = test::to_device(&zero, sizeof zero);
+    assign_exact(
+            points,
+            static_cast<const float*>(centroids.get()),
+            data.k,
+            metric,
+            {ids, values, static_cast<IterationCounts*>(counts.get())},
+            expected,
+            nullptr);
+    check(cudaDeviceSynchronize(), "an assignment");
+    return test::to_host<IterationCounts>(counts.get(), 1)[0];
+}
+
 TEST_P(Exact, IdsAreTheCpus) {
     const Data& data = GetParam();
     const TypedRows typed(data);
     const Points points(typed.view);
     const auto n = static_cast<size_t>(data.n);
-    const Stream stream;
-    const DevicePoints on_device(points, 0, data.n, stream.get());
-    const auto centroids = test::to_device(data.centroids.data(), data.centroids.size() * 4);
+    const DevicePoints on_device(points, 0, data.n, nullptr);
     for (const Metric metric : {Metric::l2, Metric::inner_product}) {
         std::vector<int64_t> expected(n);
         test::Floats distances(n);
@@ -87,17 +106,8 @@ TEST_P(Exact, IdsAreTheCpus) {
                     (lists ? " lists" : " no lists"));
             const test::Output<int32_t> ids(n);
             const test::Output<double> values(n);
-            const IterationCounts zero{};
-            const auto counts = test::to_device(&zero, sizeof zero);
-            assign_exact(
-                    on_device,
-                    static_cast<const float*>(centroids.get()),
-                    data.k,
-                    metric,
-                    {ids.get(), values.get(), static_cast<IterationCounts*>(counts.get())},
-                    expected_open,
-                    stream.get());
-            check(cudaStreamSynchronize(stream.get()), "an assignment");
+            const IterationCounts told = assign_and_count(
+                    on_device, data, metric, ids.get(), values.get(), expected_open);
             const auto got = ids.read();
             const auto got_values = values.read();
             int64_t different = 0;
@@ -107,7 +117,6 @@ TEST_P(Exact, IdsAreTheCpus) {
             }
             EXPECT_EQ(different, 0);
             EXPECT_TRUE(ids.margin_is_untouched() && values.margin_is_untouched());
-            const auto told = test::to_host<IterationCounts>(counts.get(), 1)[0];
             EXPECT_LE(told.decided, told.redone);
             EXPECT_LE(told.redone, data.n);
             if (!lists) {
@@ -117,6 +126,33 @@ TEST_P(Exact, IdsAreTheCpus) {
                 EXPECT_LT(told.redone, data.n / 2) << "equal centroids are no ties";
             }
         }
+    }
+}
+
+/// Nothing is rounded where values have 16 bits before: about half as many rows are open.
+TEST(ExactHalves, StayAsTheyAre) {
+    if (device_count() == 0) {
+        GTEST_SKIP() << "no CUDA device";
+    }
+    constexpr int64_t kN = 50000;
+    constexpr int64_t kK = 1000;
+    constexpr int64_t kD = 64;
+    for (const DType dtype : {DType::f16, DType::bf16}) {
+        Data data{"", kN, kK, kD, test::normal(kN, kD, 1, 0.1f), test::normal(kK, kD, 2)};
+        for (float& value : data.points) {
+            value = test::rounded(value, dtype == DType::bf16);
+        }
+        int64_t redone[2]; // as f32, in 16 bits
+        for (const bool half : {false, true}) {
+            data.dtype = half ? dtype : DType::f32;
+            const TypedRows typed(data);
+            const DevicePoints points(Points(typed.view), 0, kN, nullptr);
+            const test::Output<int32_t> ids(kN);
+            const Metric l2 = Metric::l2;
+            redone[half] = assign_and_count(points, data, l2, ids.get(), nullptr, {}).redone;
+        }
+        EXPECT_GT(redone[1], 0);
+        EXPECT_LT(4 * redone[1], 3 * redone[0]);
     }
 }
 

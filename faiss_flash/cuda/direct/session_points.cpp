@@ -24,7 +24,7 @@ class DirectPoints final : public SessionPoints {
             points.push_back(problem.points);
         }
         load_batch(points, rows_.get(), stream);
-        scaling_.find(rows_.get(), n_, has_integers(points.front()), stream);
+        scaling_.find(rows_.get(), n_, values_of(points.front()), stream);
         sum_squares(
                 metric, rows_.get(), d_, batch_, n_, d_, scaling_.mean.get(), parts_.get(), stream);
     }

@@ -69,10 +69,13 @@ __global__ void reference_kernel(
         sums[0] += finite ? length * length : 0;
         sums[1] += finite ? residual * residual : 0;
     }
+    double least = 1e-30;
     for (int i = 0; i < 2; i++) {
         const double sum = Reduce(storage).Sum(sums[i]);
         if (threadIdx.x == 0) {
-            reference[i] = round_up(1.1 * sqrt(sum / static_cast<double>(sample)) + 1e-30);
+            const double value = 1.1 * sqrt(sum / static_cast<double>(sample)) + least;
+            reference[i] = round_up(value);
+            least = value * 0x1p-20; // of residuals, where most rows have none
         }
         __syncthreads();
     }
@@ -90,7 +93,7 @@ DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaS
       sizes_(static_cast<size_t>(n), stream),
       reference_(2, stream) {
     load_rows(points, first, n, rows_.get(), d_, stream);
-    scaling_.find(rows_.get(), n, has_integers(points), stream);
+    scaling_.find(rows_.get(), n, values_of(points), stream);
     convert_kernel<<<blocks_of(32 * n, kThreads), kThreads, 0, stream>>>(
             rows_.get(),
             mean(),

@@ -11,9 +11,6 @@
 
 namespace faiss_flash::cuda {
 
-/// True where values are integers, and stay exact in f16 less an integer.
-bool has_integers(const Points& points);
-
 class DevicePoints {
    public:
     /// Copies rows first .. first + n - 1 in any type and layout, then makes the copy. Takes

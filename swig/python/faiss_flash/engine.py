@@ -42,7 +42,8 @@ class KMeansResult:
     """What :func:`kmeans` returns."""
 
     centroids: np.ndarray  #: (k, d) float32
-    iteration_stats: list = field(repr=False)  #: dicts: FAISS's fields, redone, decided
+    #: dicts: FAISS's fields, redone (points that a second pass looked at), decided (in float64)
+    iteration_stats: list = field(repr=False)
     assignment: np.ndarray | None = None  #: (n,) int64, if asked for
     distances: np.ndarray | None = None  #: (n,) float32, if asked for
 

@@ -142,8 +142,8 @@ class Tile {
             }
             // A bound: a sum of float32 squares, some of which may have vanished.
             const Vector length = multiply_add(root(square), all(1 + 0x1p-16f), all(0x1p-60f));
-            // Where it is too long, or a NaN, no score reaches the bar or passes the ceiling, and all
-            // groups are gone over.
+            // Where it is too long, or a NaN, no score reaches the bar or passes the ceiling, and
+            // all groups are gone over.
             const Mask known = exceeds(all(centroids_.longest), length);
             store(length_ + v, length);
             store(common_ + v, multiply(multiply(length, length), all(2 * centroids_.common)));

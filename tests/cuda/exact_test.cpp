@@ -3,6 +3,7 @@
 #include <faiss_flash/cpu/backend.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/runtime/stream.h>
 
 #include <cuda/device_data.h>
 #include <cuda/exact_data.h>
@@ -71,7 +72,8 @@ IterationCounts assign_and_count(
         Metric metric,
         int32_t* ids,
         double* values,
-        std::optional<int64_t> expected) {
+        std::optional<int64_t> expected,
+        const Stream& stream) {
     const auto centroids = test::to_device(data.centroids.data(), data.centroids.size() * 4);
     const IterationCounts zero{};
     const auto counts = test::to_device(&zero, sizeof zero);
@@ -82,8 +84,8 @@ IterationCounts assign_and_count(
             metric,
             {ids, values, static_cast<IterationCounts*>(counts.get())},
             expected,
-            nullptr);
-    check(cudaDeviceSynchronize(), "an assignment");
+            stream.get());
+    check(cudaStreamSynchronize(stream.get()), "an assignment");
     return test::to_host<IterationCounts>(counts.get(), 1)[0];
 }
 
@@ -92,7 +94,8 @@ TEST_P(Exact, IdsAreTheCpus) {
     const TypedRows typed(data);
     const Points points(typed.view);
     const auto n = static_cast<size_t>(data.n);
-    const DevicePoints on_device(points, 0, data.n, nullptr);
+    const Stream stream;
+    const DevicePoints on_device(points, 0, data.n, stream.get());
     for (const Metric metric : {Metric::l2, Metric::inner_product}) {
         std::vector<int64_t> expected(n);
         test::Floats distances(n);
@@ -107,7 +110,7 @@ TEST_P(Exact, IdsAreTheCpus) {
             const test::Output<int32_t> ids(n);
             const test::Output<double> values(n);
             const IterationCounts told = assign_and_count(
-                    on_device, data, metric, ids.get(), values.get(), expected_open);
+                    on_device, data, metric, ids.get(), values.get(), expected_open, stream);
             const auto got = ids.read();
             const auto got_values = values.read();
             int64_t different = 0;
@@ -146,10 +149,12 @@ TEST(ExactHalves, StayAsTheyAre) {
         for (const bool half : {false, true}) {
             data.dtype = half ? dtype : DType::f32;
             const TypedRows typed(data);
-            const DevicePoints points(Points(typed.view), 0, kN, nullptr);
+            const Stream stream;
+            const DevicePoints points(Points(typed.view), 0, kN, stream.get());
             const test::Output<int32_t> ids(kN);
-            const Metric l2 = Metric::l2;
-            redone[half] = assign_and_count(points, data, l2, ids.get(), nullptr, {}).redone;
+            redone[half] =
+                    assign_and_count(points, data, Metric::l2, ids.get(), nullptr, {}, stream)
+                            .redone;
         }
         EXPECT_GT(redone[1], 0);
         EXPECT_LT(4 * redone[1], 3 * redone[0]);

@@ -18,6 +18,8 @@ NPROBES = [1, 2, 4, 8, 16, 32, 64]
 class IvfPeer:
     kinds = ("ivfflat", "ivfpq")
 
+    own_blas = False
+
     def takes(self, case):
         return case.suite == "build" and case.kind in self.kinds
 

@@ -14,6 +14,7 @@ class Peer:
     suites = ()  # those it takes part in; none: all but cpu
     batched = False
     dtypes = ("f32",)
+    own_blas = False  #: an OpenBLAS inside, which chooses its kernels by the CPU
 
     def takes(self, case):
         in_suite = case.suite in self.suites if self.suites else case.suite != "cpu"

@@ -19,6 +19,7 @@ from peer import FIT_KINDS, Peer
 class FaissCpu(Peer):
     where = "host"
     suites = ("cpu",)
+    own_blas = True
 
     def version(self):
         import faiss
@@ -52,6 +53,7 @@ class FaissCpu(Peer):
 
 class FaissGpu(FaissCpu):
     suites = ("iteration", "train", "memory")
+    own_blas = False
 
     def version(self):
         import faiss
@@ -90,9 +92,46 @@ class FaissSuperKmeans(FaissCpu):
         self.found.add(self.result)
 
 
+class SuperKMeans(Peer):
+    """The library of that name, flat and without its sampling and early ends."""
+
+    where = "host"
+    suites = ("cpu",)
+    own_blas = True
+
+    def version(self):
+        import superkmeans
+
+        return superkmeans.__version__
+
+    def fit(self, k, niter):
+        import superkmeans
+
+        x = self.x[0]
+        model = superkmeans.SuperKMeans(  # takes no first centroids
+            k,
+            x.shape[1],
+            hierarchical=False,
+            iters=niter,
+            sampling_fraction=1.0,
+            max_points_per_cluster=len(x),
+            early_termination=False,
+            tol=0.0,
+        )
+        self.found = model.train(x)
+        self.model = model
+
+    def centroids(self):
+        return self.found
+
+    def assign_rows(self, count):
+        return self.model.assign(self.x[0, :count], self.found)
+
+
 class ScikitLearn(Peer):
     where = "host"
     suites = ("cpu",)
+    own_blas = True
 
     def version(self):
         import sklearn
@@ -277,6 +316,7 @@ PEERS = {
     "faiss (GPU)": FaissGpu,
     "faiss (CPU)": FaissCpu,
     "faiss.SuperKmeans": FaissSuperKmeans,
+    "SuperKMeans": SuperKMeans,
     "flash-kmeans": FlashKmeans,
     "fastkmeans": FastKmeans,
     "cuVS": Cuvs,

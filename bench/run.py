@@ -46,6 +46,8 @@ except ImportError:
 
 
 STEP_SECONDS = 300
+# Those OpenBLAS has and does not always choose where it would be fastest, as far as they run here.
+OPENBLAS_KERNELS = ["SkylakeX"] if "avx512bw" in pathlib.Path("/proc/cpuinfo").read_text() else []
 ONE_ROUND_KINDS = ("ivfflat", "ivfpq", "io", "memory", "latency")
 
 
@@ -97,15 +99,23 @@ class Run:
         for python in [sys.executable, *self.arguments.python]:
             for name in self.arguments.peers:
                 if any(ALL_PEERS[name]().takes(case) for case in self.cases):
-                    peer = PeerProcess(name, python)
-                    peer.label = name if python == sys.executable else f"{name} [{python}]"
-                    self.peers.append(peer)
+                    label = name if python == sys.executable else f"{name} [{python}]"
+                    self.add_peer(PeerProcess(name, python), label)
+                    for kernels in OPENBLAS_KERNELS if ALL_PEERS[name].own_blas else ():
+                        environment = {"OPENBLAS_CORETYPE": kernels}
+                        self.add_peer(
+                            PeerProcess(name, python, environment), f"{label}, {kernels} BLAS"
+                        )
         reasons = list(self.pool.map(self.missing, self.peers))
         for peer, reason in zip(self.peers, reasons):
             if reason:
                 self.results["missing"][peer.label] = reason
                 peer.kill()
         self.peers = [peer for peer, reason in zip(self.peers, reasons) if not reason]
+
+    def add_peer(self, peer, label):
+        peer.label = label
+        self.peers.append(peer)
 
     @staticmethod
     def missing(peer):

@@ -130,6 +130,19 @@ def train():
 def cpu():
     for data in ("normal", "mixture"):
         yield Case("cpu", "train", 262144, 1024, data=data, niter=5)
+    for n, k, d in [
+        (262144, 256, 128),
+        (65536, 16384, 128),
+        (131072, 4096, 96),
+        (131072, 65536, 96),
+        (65536, 1024, 384),
+        (32768, 4096, 768),
+        (32768, 16384, 768),
+        (16384, 4096, 1536),
+        (32768, 16384, 1536),
+    ]:
+        yield Case("cpu", "train", n, k, d, data="mixture", niter=5 if k < 16384 else 2)
+    yield Case("cpu", "train", 32768, 4096, 768, niter=5)
 
 
 def latency():

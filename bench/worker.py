@@ -6,6 +6,7 @@ memory, and a crash is one peer's. Requests and answers are lines of JSON.
 
 import dataclasses
 import json
+import os
 import pathlib
 import select
 import statistics
@@ -130,8 +131,9 @@ class Worker:
 class PeerProcess:
     """The parent's end."""
 
-    def __init__(self, name, python=sys.executable):
+    def __init__(self, name, python=sys.executable, environment=None):
         self.name, self.python = name, python
+        self.environment = environment or {}
         self._process = None
 
     def ask(self, do, limit=120, **arguments):
@@ -166,6 +168,7 @@ class PeerProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
+                env={**os.environ, **self.environment},
                 start_new_session=True,  # Ctrl-C is the parent's
             )
         except OSError as error:

@@ -13,6 +13,17 @@ int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
+/// Rows from a request for what they need to its use.
+constexpr int64_t kAhead = 4;
+
+constexpr int64_t kRowMultiple = ScoreKernel::kRowMultiple;
+
+/// Rows that the kernels in float32 take at a time: 64 KiB at d = 128.
+int64_t score_rows(int64_t d) {
+    constexpr int64_t kFloats = 16384;
+    return std::clamp<int64_t>(round_up(kFloats / d, kRowMultiple), 32, 256);
+}
+
 /// By float64 over all centroids of a cell.
 Nearest decide(const CentroidCell& cell, const float* x) {
     Nearest nearest;
@@ -29,32 +40,43 @@ Nearest decide(const CentroidCell& cell, const float* x) {
 
 void settle(Candidates& list) {
     list.cell->measure(list.row, list.places, list.count, list.nearest);
+    list.settled += list.count;
     list.count = 0;
 }
 
-int64_t BlockAssigner::rows_per_block(int64_t d) {
-    constexpr int64_t kBlockFloats = 16384;
-    const int64_t rows = round_up(kBlockFloats / d, ScoreKernel::kRowMultiple);
-    return std::max<int64_t>(32, std::min<int64_t>(rows, 256));
+int64_t BlockAssigner::rows_per_block(int64_t n, int64_t d) {
+    constexpr int64_t kLeast = 32;
+    constexpr int64_t kMost = 256;
+    constexpr int64_t kFloats = 262144;
+    constexpr int64_t kBlocks = 64; // so many threads find work
+    const int64_t rows = round_up(std::min(kFloats / d, n / kBlocks), kLeast);
+    return std::clamp(rows, kLeast, kMost);
 }
 
-BlockAssigner::BlockAssigner(const Points& points, const CentroidTable& table)
-    : points_(points), table_(table) {
-    const int64_t rows =
-            round_up(std::min(rows_per_block(table.d()), points.n()), ScoreKernel::kRowMultiple);
-    raw_ = AlignedFloats(rows * table.d());
+BlockAssigner::BlockAssigner(
+        const Points& points, const CentroidTable& table, const CodedPoints* coded)
+    : points_(points), table_(table), coded_(coded) {
+    const int64_t d = table.d();
+    const int64_t most = std::min(rows_per_block(points.n(), d), points.n());
+    raw_ = AlignedFloats(most * d);
     if (table.line()) {
         return;
     }
     const CentroidCell& cell = table.cells().front();
     if (!cell.narrow()) {
-        centred_ = AlignedFloats(rows * cell.packed().columns);
-        workspace_ = AlignedFloats(rows * cell.kernel().workspace);
+        const int64_t rows = round_up(most, cell.codes() ? cell.codes()->rows : kRowMultiple);
         lists_ = std::make_unique<Candidates[]>(static_cast<size_t>(rows));
+        if (cell.codes()) {
+            codes_.emplace(coded ? 0 : rows, d);
+        } else {
+            const int64_t scored = std::min(rows, score_rows(d));
+            centred_ = AlignedFloats(scored * cell.packed().columns);
+            workspace_ = AlignedFloats(scored * cell.kernel().workspace);
+        }
     }
     if (table.cells().size() > 1) {
-        const auto count = static_cast<size_t>(rows);
-        gathered_ = AlignedFloats(rows * table.d());
+        const auto count = static_cast<size_t>(most);
+        gathered_ = AlignedFloats(most * d);
         some_ids_.resize(count);
         some_values_.resize(count);
         home_.resize(count);
@@ -62,15 +84,25 @@ BlockAssigner::BlockAssigner(const Points& points, const CentroidTable& table)
     }
 }
 
-int64_t BlockAssigner::run(int64_t first, int64_t count, int32_t* ids, double* values) {
+BlockAssigner::Task BlockAssigner::Task::part(int64_t from, int64_t some) const {
+    return {number + from,
+            {block.row(from), block.stride},
+            some,
+            guesses ? guesses + from : nullptr,
+            ids + from,
+            values + from};
+}
+
+int64_t BlockAssigner::run(
+        int64_t first, int64_t count, const int32_t* guesses, int32_t* ids, double* values) {
     const RowBlock block = points_.read(first, count, raw_.get());
     if (table_.line()) {
         table_.line()->assign(block.data, block.stride, count, ids, values);
         return 0; // float32 has no part in it
     }
-    const int64_t decided = table_.cells().size() > 1
-                                    ? run_cells(block, count, ids, values)
-                                    : run_cell(table_.cells().front(), block, count, ids, values);
+    const Task task{first, block, count, guesses, ids, values};
+    const int64_t decided =
+            table_.cells().size() > 1 ? run_cells(task) : run_cell(table_.cells().front(), task);
     for (int64_t i = 0; i < count; i++) {
         if (!std::isfinite(values[i])) { // the row is not
             ids[i] = -1;
@@ -80,8 +112,8 @@ int64_t BlockAssigner::run(int64_t first, int64_t count, int32_t* ids, double* v
     return decided;
 }
 
-int64_t BlockAssigner::run_cells(
-        const RowBlock& block, int64_t count, int32_t* ids, double* values) {
+int64_t BlockAssigner::run_cells(const Task& task) {
+    const auto& [number, block, count, guesses, ids, values] = task;
     const size_t cells = table_.cells().size();
     for (int64_t i = 0; i < count; i++) {
         double* possible = possible_.data() + static_cast<size_t>(i) * cells;
@@ -104,27 +136,30 @@ int64_t BlockAssigner::run_cells(
                     some_.push_back(i);
                 }
             }
-            decided += run_some(g, block, ids, values);
+            decided += run_some(g, task);
         }
     }
     return decided;
 }
 
 /// Takes the rows some_ of the block to a cell; those not at home there keep what is better.
-int64_t BlockAssigner::run_some(size_t cell, const RowBlock& block, int32_t* ids, double* values) {
+int64_t BlockAssigner::run_some(size_t cell, const Task& task) {
     if (some_.empty()) {
         return 0;
     }
+    const auto& [number, block, count, guesses, ids, values] = task;
     const int64_t d = table_.d();
     for (size_t i = 0; i < some_.size(); i++) {
         std::copy_n(block.row(some_[i]), d, gathered_.get() + static_cast<int64_t>(i) * d);
     }
     const int64_t decided = run_cell(
             table_.cells()[cell],
-            {gathered_.get(), d},
-            static_cast<int64_t>(some_.size()),
-            some_ids_.data(),
-            some_values_.data());
+            {0,
+             {gathered_.get(), d},
+             static_cast<int64_t>(some_.size()),
+             nullptr,
+             some_ids_.data(),
+             some_values_.data()});
     for (size_t i = 0; i < some_.size(); i++) {
         const int64_t row = some_[i];
         const bool first = home_[static_cast<size_t>(row)] == cell;
@@ -137,68 +172,143 @@ int64_t BlockAssigner::run_some(size_t cell, const RowBlock& block, int32_t* ids
     return decided;
 }
 
-int64_t BlockAssigner::run_cell(
-        const CentroidCell& cell,
-        const RowBlock& block,
-        int64_t count,
-        int32_t* ids,
-        double* values) {
+int64_t BlockAssigner::run_cell(const CentroidCell& cell, const Task& task) {
     constexpr int64_t kFew = 2; // are measured as fast as scored
     int64_t decided = 0;
     if (cell.narrow()) {
         decided = cell.narrow()->assign(
-                cell.narrow_centroids(), block.data, block.stride, count, ids, values);
+                cell.narrow_centroids(),
+                task.block.data,
+                task.block.stride,
+                task.count,
+                task.ids,
+                task.values);
     } else if (cell.size() > kFew) {
-        return run_scores(cell, block, count, ids, values);
+        if (cell.codes()) {
+            return run_codes(cell, task);
+        }
+        const int64_t rows = score_rows(table_.d());
+        for (int64_t i = 0; i < task.count; i += rows) {
+            decided += run_scores(cell, task.part(i, std::min(rows, task.count - i)));
+        }
+        return decided;
     }
-    for (int64_t i = 0; i < count; i++) {
-        if (!cell.narrow() || ids[i] < 0) {
-            const Nearest nearest = decide(cell, block.row(i));
-            ids[i] = nearest.id;
-            values[i] = nearest.value;
+    for (int64_t i = 0; i < task.count; i++) {
+        if (!cell.narrow() || task.ids[i] < 0) {
+            const Nearest nearest = decide(cell, task.block.row(i));
+            task.ids[i] = nearest.id;
+            task.values[i] = nearest.value;
         }
     }
     return decided;
 }
 
-int64_t BlockAssigner::run_scores(
-        const CentroidCell& cell,
-        const RowBlock& block,
-        int64_t count,
-        int32_t* ids,
-        double* values) {
-    const int64_t columns = cell.packed().columns;
-    const int64_t rows = round_up(count, ScoreKernel::kRowMultiple);
-    for (int64_t i = 0; i < rows; i++) {
-        float* out = centred_.get() + i * columns;
-        Candidates& list = lists_[static_cast<size_t>(i)];
-        list.cell = &cell;
-        list.row = block.row(std::min(i, count - 1));
-        list.count = 0;
-        list.nearest = Nearest();
-        out[0] = i < count ? cell.center(list.row, out + 1) : HUGE_VALF;
-        list.common = cell.common_error(out[0]);
-        list.bar = -std::numeric_limits<float>::max();
-        if (!std::isfinite(out[0])) { // padding, a NaN, or beyond float32: no scores to look at
-            std::fill_n(out, columns, 0.0f);
-            list.bar = HUGE_VALF;
-        }
+/// Of a row of this length: from where on its scores are looked at.
+void BlockAssigner::begin(const CentroidCell& cell, const Task& task, int64_t row, float length) {
+    Candidates& list = lists_[static_cast<size_t>(row)];
+    list.count = 0;
+    list.settled = 0;
+    list.nearest = Nearest();
+    if (!std::isfinite(length)) { // padding, a NaN, or beyond float32: no scores to look at
+        list.bar = HUGE_VALF;
+        return;
     }
-    cell.kernel().score(centred_.get(), rows, cell.packed(), workspace_.get(), lists_.get());
+    list.cell = &cell;
+    list.row = task.block.row(row);
+    list.common = cell.common_error(length);
+    list.bar = -std::numeric_limits<float>::max();
+    const auto guess = [&](int64_t i) {
+        return task.guesses && i < task.count ? cell.place_of(task.guesses[i]) : -1;
+    };
+    if (const int32_t later = guess(row + kAhead); later >= 0) {
+        cell.prefetch(later);
+    }
+    if (const int32_t place = guess(row); place >= 0) {
+        cell.measure(list.row, &place, 1, list.nearest);
+        raise(list, cell.sure_score(list.row, length, list.nearest));
+    }
+}
+
+int64_t BlockAssigner::finish(const CentroidCell& cell, const Task& task) {
     int64_t decided = 0;
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < task.count; i++) {
+        if (i + kAhead < task.count) {
+            const Candidates& later = lists_[static_cast<size_t>(i + kAhead)];
+            for (int32_t c = 0; c < later.count; c++) {
+                if (later.bounds[c] >= later.bar) {
+                    cell.prefetch(later.places[c]);
+                }
+            }
+        }
         Candidates& list = lists_[static_cast<size_t>(i)];
         if (list.bar == HUGE_VALF) {
-            list.nearest = decide(cell, list.row);
+            list.nearest = decide(cell, task.block.row(i));
+            candidates_ += cell.size();
         } else {
             prune(list);
             settle(list);
+            candidates_ += list.settled;
         }
-        ids[i] = list.nearest.id;
-        values[i] = list.nearest.value;
-        decided += list.nearest.measured > 1;
+        task.ids[i] = list.nearest.id;
+        task.values[i] = list.nearest.value;
+        decided += list.nearest.contested ? 1 : 0;
     }
     return decided;
+}
+
+int64_t BlockAssigner::run_scores(const CentroidCell& cell, const Task& task) {
+    const int64_t columns = cell.packed().columns;
+    const int64_t rows = round_up(task.count, kRowMultiple);
+    for (int64_t i = 0; i < rows; i++) {
+        float* out = centred_.get() + i * columns;
+        out[0] = i < task.count ? cell.center(task.block.row(i), out + 1) : HUGE_VALF;
+        begin(cell, task, i, out[0]);
+        if (!std::isfinite(out[0])) {
+            std::fill_n(out, columns, 0.0f);
+        }
+    }
+    cell.kernel().score(centred_.get(), rows, cell.packed(), workspace_.get(), lists_.get());
+    return finish(cell, task);
+}
+
+int64_t BlockAssigner::run_codes(const CentroidCell& cell, const Task& task) {
+    const CodeKernel& kernel = *cell.codes();
+    for (int64_t i = 0; i < task.count && !coded_; i++) {
+        codes_->encode(cell, i, task.block.row(i));
+    }
+    const CodedRows coded =
+            coded_ ? coded_->read(task.number, task.count, *codes_) : codes_->rows();
+    const int64_t rows = round_up(task.count, kernel.rows);
+    for (int64_t i = 0; i < rows; i++) {
+        if (i >= task.count || !cell.has_scores(coded.lengths[i])) {
+            codes_->clear(i);
+        }
+        begin(cell, task, i, coded.lengths[i]);
+    }
+    kernel.score(coded, rows, cell.coded(), lists_.get());
+    return finish(cell, task);
+}
+
+/// A row with more candidates than one in 32 of the centroids costs what its scores in float32
+/// would. The rows tried are spread over all.
+bool codes_pay(const Points& points, const CentroidTable& table, const int32_t* guesses) {
+    constexpr int64_t kTried = 32;
+    constexpr int64_t kShare = 32;
+    const int64_t count = std::min(kTried, points.n());
+    std::vector<float> rows(static_cast<size_t>(count * points.d()));
+    std::vector<int32_t> ids(static_cast<size_t>(count), -1);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t row = i * points.n() / count;
+        points.copy_row(row, rows.data() + i * points.d());
+        if (guesses) {
+            ids[static_cast<size_t>(i)] = guesses[row];
+        }
+    }
+    const Points tried(VectorView::of(rows.data(), count, points.d()));
+    std::vector<double> values(ids.size());
+    BlockAssigner assigner(tried, table);
+    assigner.run(0, count, ids.data(), ids.data(), values.data());
+    return assigner.candidates() * kShare <= count * table.cells().front().size();
 }
 
 } // namespace faiss_flash::cpu

@@ -19,20 +19,53 @@ namespace faiss_flash::cpu {
 
 namespace {
 
+/// Where scores in 8 bits are faster, or null.
+const CodeKernel* code_kernel_for(int64_t n, int64_t k, int64_t d) {
+    const CodeKernel* codes = code_kernel();
+    return codes && CodeKernel::pays(n, k, d) ? codes : nullptr;
+}
+
+/// @param guesses  [n] of BlockAssigner::run, or null
+/// @param frame    of points that were coded before, or null
+CentroidTable table_for(
+        const Points& points,
+        const float* centroids,
+        int64_t k,
+        Metric metric,
+        const int32_t* guesses = nullptr,
+        const Frame* frame = nullptr) {
+    const int64_t d = points.d();
+    if (const CodeKernel* codes = code_kernel_for(points.n(), k, d)) {
+        CentroidTable table(centroids, k, d, metric, score_kernel(), narrow_kernel(), codes, frame);
+        if (!table.coded() || codes_pay(points, table, guesses)) {
+            return table;
+        }
+    }
+    return {centroids, k, d, metric};
+}
+
 /// Assigns all points in parallel; store(block, first, count, ids, values, decided) takes a block's
 /// results, from several threads.
+/// @param guesses  [n] of BlockAssigner::run, or null
+/// @param coded    of BlockAssigner, or null
 template <class Store>
-void assign_all(const Points& points, const CentroidTable& table, const Store& store) {
+void assign_all(
+        const Points& points,
+        const CentroidTable& table,
+        const int32_t* guesses,
+        const CodedPoints* coded,
+        const Store& store) {
     const SingleThreadedBlas single;
-    const int64_t rows = BlockAssigner::rows_per_block(points.d());
+    const int64_t rows = BlockAssigner::rows_per_block(points.n(), points.d());
     for_each_block((points.n() + rows - 1) / rows, [&] {
         return [&,
-                assigner = BlockAssigner(points, table),
+                assigner = BlockAssigner(points, table, coded),
                 ids = std::vector<int32_t>(static_cast<size_t>(rows)),
                 values = std::vector<double>(static_cast<size_t>(rows))](int64_t block) mutable {
             const int64_t first = block * rows;
             const int64_t count = std::min(rows, points.n() - first);
-            const int64_t decided = assigner.run(first, count, ids.data(), values.data());
+            const int64_t decided = assigner.run(
+                    first, count, guesses ? guesses + first : nullptr, ids.data(), values.data());
             store(block, first, count, ids.data(), values.data(), decided);
         };
     });
@@ -70,25 +103,30 @@ class PackedRows {
 
 /// Seconds of one thread for a point and a centroid: of a block of points, tried out.
 double score_seconds(int64_t d, int64_t k) {
-    constexpr int64_t kMostCentroids = 512;
+    constexpr int64_t kMostCentroids = 1024;
     const SingleThreadedBlas single;
-    const int64_t rows = BlockAssigner::rows_per_block(d);
+    constexpr int64_t kRows = 1024; // enough for codes
     const int64_t centroids = std::min(k, kMostCentroids);
     std::minstd_rand generator(1);
-    std::vector<float> values(static_cast<size_t>(std::max(rows, centroids) * d));
+    std::vector<float> values(static_cast<size_t>(std::max(kRows, centroids) * d));
     for (float& value : values) {
         value = static_cast<float>(generator() % 1000);
     }
-    const Points points(VectorView::of(values.data(), rows, d));
-    const CentroidTable table(values.data(), centroids, d, Metric::l2);
+    const Points points(VectorView::of(values.data(), kRows, d));
+    const CentroidTable table = table_for(points, values.data(), centroids, Metric::l2);
     BlockAssigner assigner(points, table);
+    const int64_t rows = BlockAssigner::rows_per_block(kRows, d);
     std::vector<int32_t> ids(static_cast<size_t>(rows));
     std::vector<double> distances(static_cast<size_t>(rows));
-    assigner.run(0, rows, ids.data(), distances.data()); // warms the caches
-    const auto start = std::chrono::steady_clock::now();
-    assigner.run(0, rows, ids.data(), distances.data());
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-    return spent.count() / static_cast<double>(rows * centroids);
+    const auto assign = [&] {
+        const auto start = std::chrono::steady_clock::now();
+        for (int64_t first = 0; first < kRows; first += rows) {
+            assigner.run(first, rows, nullptr, ids.data(), distances.data());
+        }
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    assign(); // warms the caches
+    return assign() / static_cast<double>(kRows * centroids);
 }
 
 class CpuSession final : public LloydSession {
@@ -123,14 +161,23 @@ class CpuSession final : public LloydSession {
 
     /// Block sums of the objective are added in order: the same bits for any number of threads.
     void assign(const float* centroids, StepResult& result) {
-        const CentroidTable table(centroids, k_, points_.d(), metric_);
-        const int64_t rows = BlockAssigner::rows_per_block(points_.d());
+        const int32_t* guesses = assigned_ ? ids_.data() : nullptr;
+        const Frame* frame = coded_ ? &coded_->frame() : nullptr;
+        const CentroidTable table = table_for(points_, centroids, k_, metric_, guesses, frame);
+        if (!table.coded()) {
+            coded_.reset(); // the next step tries another frame: centroids have moved
+        } else if (!coded_ && CodedPoints::fit(points_.n(), points_.d())) {
+            coded_.emplace(points_, table.cells().front());
+        }
+        const int64_t rows = BlockAssigner::rows_per_block(points_.n(), points_.d());
         const auto blocks = static_cast<size_t>((points_.n() + rows - 1) / rows);
         std::vector<double> objectives(blocks);
         std::vector<int64_t> decided(blocks);
         assign_all(
                 points_,
                 table,
+                guesses,
+                coded_ ? &*coded_ : nullptr,
                 [&](int64_t block,
                     int64_t first,
                     int64_t count,
@@ -146,6 +193,7 @@ class CpuSession final : public LloydSession {
                     objectives[static_cast<size_t>(block)] = sum;
                     decided[static_cast<size_t>(block)] = block_decided;
                 });
+        assigned_ = true;
         result.objective = 0;
         result.decided = 0;
         for (size_t block = 0; block < blocks; block++) {
@@ -159,6 +207,8 @@ class CpuSession final : public LloydSession {
     const Metric metric_;
     CentroidUpdate update_;
     std::vector<int32_t> ids_;
+    bool assigned_ = false; // ids_ are those of the step before
+    std::optional<CodedPoints> coded_;
 };
 
 class CpuBackend final : public Backend {
@@ -223,6 +273,10 @@ class CpuBackend final : public Backend {
         const int64_t centroid_bytes = 40 * (workload.d + 1); // tables, sums, means
         expected.host_bytes =
                 workload.batch * (workload.n * point_bytes + workload.k * centroid_bytes);
+        if (code_kernel_for(workload.n, workload.k, workload.d) &&
+            CodedPoints::fit(workload.n, workload.d)) {
+            expected.host_bytes += workload.batch * CodedPoints::bytes(workload.n, workload.d);
+        }
         const auto d = static_cast<double>(workload.d);
         expected.open_seconds = points * d * kUpdateSeconds / threads;
         expected.iteration_seconds =
@@ -240,10 +294,12 @@ class CpuBackend final : public Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const override {
-        const CentroidTable table(centroids, k, points.d(), metric);
+        const CentroidTable table = table_for(points, centroids, k, metric);
         assign_all(
                 points,
                 table,
+                nullptr,
+                nullptr,
                 [&](int64_t,
                     int64_t first,
                     int64_t count,

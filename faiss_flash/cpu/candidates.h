@@ -10,16 +10,16 @@ class CentroidCell;
 /// The best of the centroids that were measured so far.
 struct Nearest {
     int32_t id = -1;
-    int32_t measured = 0;                // in float64
-    double value = __builtin_nan("");    // squared distance or product
-    float limit = __builtin_huge_valf(); // a float32 distance above is not the least
+    int32_t measured = 0;             // in float64
+    bool contested = false;           // by one that only float64 could tell from it
+    double value = __builtin_nan(""); // squared distance or product
 };
 
 /// Kernels compute upper bounds of scores, errors included. `bar` is the most that is sure of any
 /// score so far: a centroid that stays below cannot win. Used by the kernels, which are compiled
 /// for several instruction sets: nothing that a library's template takes part in.
 struct Candidates {
-    static constexpr int kCapacity = 14;
+    static constexpr int kCapacity = 30;
 
     float bar;
     float common; // twice the part of the error that is the same for all centroids
@@ -29,6 +29,7 @@ struct Candidates {
 
     const CentroidCell* cell;
     const float* row; // as it was given
+    int64_t settled;  // entries that left the list to be measured
     Nearest nearest;
 };
 

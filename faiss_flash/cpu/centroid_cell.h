@@ -43,27 +43,66 @@ struct Centroids {
     const float* row(int64_t id) const { return data + id * d; }
 };
 
+/// Where x' and c' have their origin, and their unit.
+struct Frame {
+    std::vector<float> middle;
+    float scale = 1;
+};
+
 class CentroidCell {
    public:
     /// @param ids     which of the centroids, ascending
     /// @param narrow  takes over where rows are short enough; or null
+    /// @param codes   in the kernel's place, where `narrow` does not take over; or null
+    /// @param frame   of points that were coded before; null: one that suits the centroids. Scores
+    ///                are right in any
     CentroidCell(
             const Centroids& centroids,
             std::vector<int32_t> ids,
             const ScoreKernel& kernel,
-            const NarrowKernel* narrow);
+            const NarrowKernel* narrow,
+            const CodeKernel* codes = nullptr,
+            const Frame* frame = nullptr);
 
     int64_t size() const { return static_cast<int64_t>(ids_.size()); }
-    const std::vector<float>& middle() const { return middle_; }
+    const std::vector<float>& middle() const { return frame_.middle; }
+    const Frame& frame() const { return frame_; }
     const ScoreKernel& kernel() const { return kernel_; }
     PackedCentroids packed() const { return panels_.view(); }
     /// The kernel for short rows, or null; and what it reads.
     const NarrowKernel* narrow() const { return narrow_kernel_; }
     NarrowCentroids narrow_centroids() const;
+    /// The kernel in 8 bits, or null, and what it reads: in the place of kernel() and packed().
+    const CodeKernel* codes() const { return code_kernel_; }
+    CodedCentroids coded() const { return coded_.view(); }
+
+    /// Asks for a centroid to be brought into the cache.
+    void prefetch(int32_t place) const {
+        constexpr int64_t kLineFloats = 16;
+        const float* centroid = row(place);
+        for (int64_t j = 0; j < centroids_.d; j += kLineFloats) {
+            __builtin_prefetch(centroid + j);
+        }
+    }
+
+    /// Where a centroid is in ids, -1 where it is not.
+    int32_t place_of(int32_t id) const;
 
     /// Writes x' [d] and returns a bound of |x'|, infinity where float32 scores say nothing: x is
     /// not finite, or they may leave float32's range.
     float center(const float* x, float* out) const;
+
+    /// False for a length from which on scores may leave float32's range.
+    bool has_scores(float length) const { return length < longest_; }
+
+    /// Writes x' in the codes of codes() and returns center()'s bound.
+    /// @param centred  [d] is written, on a cache line;
+    /// @param codes    [d]; both have room for CodeKernel::kMostLanes more
+    float encode(const float* x, float* centred, uint8_t* codes, Coded& coded) const;
+
+    /// The score of a centroid that was measured is not lower.
+    /// @param length  center()'s
+    float sure_score(const float* x, float length, const Nearest& measured) const;
 
     /// Twice the part of the error that is the same for all scores of a row of this length.
     float common_error(float length) const { return 2 * common_ * length * length; }
@@ -79,6 +118,7 @@ class CentroidCell {
     ScoredCentroids score();
     ScoredCentroids::Score score_of(double length) const;
     void find_longest(double length);
+    float length_of(float squares) const;
     void measure(const float* x, int32_t place, Nearest& nearest) const;
     const float* row(int64_t place) const {
         return centroids_.row(ids_[static_cast<size_t>(place)]);
@@ -88,15 +128,17 @@ class CentroidCell {
     const std::vector<int32_t> ids_;
     const ScoreKernel& kernel_;
     const NarrowKernel* const narrow_kernel_;
+    const CodeKernel* const code_kernel_;
     const RowOps& ops_;
-    std::vector<float> middle_; // that centroids are moved by
-    std::vector<float> origin_; // that points are moved by
-    float scale_ = 1;
-    double middle_length_ = 0; // |m| s
-    float common_ = 0;         // of a score's error: common |x'|^2
-    float longest_ = 0;        // |x'| from which scores may leave float32's range
-    float stretch_ = 1;        // what |x'| in float32 may be too short by
+    Frame frame_;                 // of centroids
+    std::vector<float> origin_;   // that points are moved by
+    double middle_length_ = 0;    // |m| s
+    double longest_centroid_ = 0; // |c'|
+    float common_ = 0;            // of a score's error: common |x'|^2
+    float longest_ = 0;           // |x'| from which scores may leave float32's range
+    float stretch_ = 1;           // what |x'| in float32 may be too short by
     PackedPanels panels_;
+    CodedPanels coded_;
     PackedGroups groups_;
 };
 

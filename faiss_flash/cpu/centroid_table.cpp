@@ -1,5 +1,7 @@
 #include <faiss_flash/cpu/centroid_table.h>
 
+#include <faiss_flash/core/parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -12,11 +14,13 @@ namespace {
 /// The ids, ascending, without centroids that equal one with a lower id: that one wins all their
 /// points.
 std::vector<int32_t> distinct_ids(const Centroids& centroids) {
-    std::vector<std::pair<uint64_t, int32_t>> hashes;
-    hashes.reserve(static_cast<size_t>(centroids.k));
-    for (int64_t i = 0; i < centroids.k; i++) {
-        hashes.emplace_back(row_ops().hash(centroids.row(i), centroids.d), static_cast<int32_t>(i));
-    }
+    std::vector<std::pair<uint64_t, int32_t>> hashes(static_cast<size_t>(centroids.k));
+    for_each_range(centroids.k, kCentroidsAtATime, [&](int64_t first, int64_t end) {
+        for (int64_t i = first; i < end; i++) {
+            hashes[static_cast<size_t>(i)] = {
+                    row_ops().hash(centroids.row(i), centroids.d), static_cast<int32_t>(i)};
+        }
+    });
     std::sort(hashes.begin(), hashes.end());
     std::vector<int32_t> ids;
     ids.reserve(hashes.size());
@@ -43,7 +47,9 @@ CentroidTable::CentroidTable(
         int64_t d,
         Metric metric,
         const ScoreKernel& kernel,
-        const NarrowKernel* narrow)
+        const NarrowKernel* narrow,
+        const CodeKernel* codes,
+        const Frame* frame)
     : centroids_{data, k, d, metric} {
     if (d == 1) {
         line_.emplace(data, k, metric);
@@ -54,7 +60,8 @@ CentroidTable::CentroidTable(
     constexpr int64_t kMostCells = 64;
     const auto groups = split(distinct_ids(centroids_), std::min(k / cost, kMostCells));
     for (const auto& ids : groups) {
-        cells_.emplace_back(centroids_, ids, kernel, narrow);
+        const CodeKernel* coded = groups.size() == 1 ? codes : nullptr;
+        cells_.emplace_back(centroids_, ids, kernel, narrow, coded, coded ? frame : nullptr);
     }
     for (size_t g = 0; g < groups.size() && groups.size() > 1; g++) {
         double radius = 0;

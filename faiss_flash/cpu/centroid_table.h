@@ -17,18 +17,26 @@ class CentroidTable {
    public:
     /// @param data    [k x d], finite, must outlive the table
     /// @param narrow  takes over where rows are short enough; or null
+    /// @param codes   in the kernel's place where one cell holds all and `narrow` is not used; or
+    /// null
+    /// @param frame   of points that were coded before, or null
     CentroidTable(
             const float* data,
             int64_t k,
             int64_t d,
             Metric metric,
             const ScoreKernel& kernel = score_kernel(),
-            const NarrowKernel* narrow = narrow_kernel());
+            const NarrowKernel* narrow = narrow_kernel(),
+            const CodeKernel* codes = nullptr,
+            const Frame* frame = nullptr);
 
     int64_t d() const { return centroids_.d; }
     /// Where a point is one number, in the place of cells.
     const std::optional<LineCentroids>& line() const { return line_; }
     const std::vector<CentroidCell>& cells() const { return cells_; }
+
+    /// Scores are in 8 bits.
+    bool coded() const { return cells_.size() == 1 && cells_.front().codes(); }
 
     /// True where `value` beats `other` under the metric.
     bool better(double value, double other) const {

@@ -1,7 +1,14 @@
 /// Which variants of the CPU kernels this machine can run: the one place to add an instruction set.
+#include <faiss_flash/cpu/codes.h>
 #include <faiss_flash/cpu/narrow.h>
 #include <faiss_flash/cpu/row_ops.h>
 #include <faiss_flash/cpu/scores.h>
+
+#ifdef FAISS_FLASH_X86
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace faiss_flash::cpu {
 
@@ -12,6 +19,11 @@ extern const RowOps row_ops_avx2;
 extern const RowOps row_ops_avx512;
 extern const ScoreKernel score_kernel_avx2;
 extern const ScoreKernel score_kernel_avx512;
+extern const CodeKernel code_kernel_avx2;
+extern const CodeKernel code_kernel_avx512;
+extern const CodeKernel code_kernel_avxvnni;
+extern const CodeKernel code_kernel_avx512vnni;
+extern const CodeKernel code_kernel_amx;
 extern const NarrowKernel narrow_avx2;
 extern const NarrowKernel narrow_avx512;
 #endif
@@ -33,6 +45,42 @@ bool has_avx2() {
 #else
     return false;
 #endif
+}
+
+#ifdef FAISS_FLASH_X86
+bool has_avx512vnni() {
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+
+// Compilers' __builtin_cpu_supports knew these late: CPUID leaf 7 as Intel's manual has it.
+struct Leaf7 {
+    unsigned edx = 0, eax_of_1 = 0;
+    Leaf7() {
+        unsigned eax, ebx, ecx, unused;
+        __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
+        __get_cpuid_count(7, 1, &eax_of_1, &ebx, &ecx, &unused);
+    }
+};
+
+bool has_avxvnni() {
+    return has_avx2() && (Leaf7().eax_of_1 >> 4 & 1) != 0;
+}
+
+/// The operating system must let the process use the tiles' registers, and is asked.
+bool has_amx() {
+    constexpr long kRequestPermission = 0x1023; // arch_prctl's ARCH_REQ_XCOMP_PERM
+    constexpr long kTileData = 18;
+    const unsigned edx = Leaf7().edx;
+    const bool tiles = (edx >> 24 & 1) != 0;
+    const bool int8 = (edx >> 25 & 1) != 0;
+    return tiles && int8 && has_avx512() &&
+           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
+
+template <class Kernel>
+const Kernel* first_of(const std::vector<const Kernel*>& kernels) {
+    return kernels.empty() ? nullptr : kernels.front();
 }
 
 } // namespace
@@ -84,6 +132,33 @@ const ScoreKernel& score_kernel() {
     return *best;
 }
 
+std::vector<const CodeKernel*> code_kernels() {
+    std::vector<const CodeKernel*> kernels;
+#ifdef FAISS_FLASH_X86
+    if (has_amx()) {
+        kernels.push_back(&code_kernel_amx);
+    }
+    if (has_avx512vnni()) {
+        kernels.push_back(&code_kernel_avx512vnni);
+    }
+    if (has_avx512()) {
+        kernels.push_back(&code_kernel_avx512);
+    }
+    if (has_avxvnni()) {
+        kernels.push_back(&code_kernel_avxvnni);
+    }
+    if (has_avx2()) {
+        kernels.push_back(&code_kernel_avx2);
+    }
+#endif
+    return kernels;
+}
+
+const CodeKernel* code_kernel() {
+    static const CodeKernel* best = first_of(code_kernels());
+    return best;
+}
+
 std::vector<const NarrowKernel*> narrow_kernels() {
     std::vector<const NarrowKernel*> kernels;
 #ifdef FAISS_FLASH_X86
@@ -98,10 +173,7 @@ std::vector<const NarrowKernel*> narrow_kernels() {
 }
 
 const NarrowKernel* narrow_kernel() {
-    static const NarrowKernel* best = [] {
-        const auto kernels = narrow_kernels();
-        return kernels.empty() ? nullptr : kernels.front();
-    }();
+    static const NarrowKernel* best = first_of(narrow_kernels());
     return best;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/cpu/aligned.h>
+#include <faiss_flash/cpu/codes.h>
 #include <faiss_flash/cpu/narrow.h>
 #include <faiss_flash/cpu/scores.h>
 
@@ -9,6 +10,9 @@
 #include <vector>
 
 namespace faiss_flash::cpu {
+
+/// Of loops that pack: those of one thread.
+constexpr int64_t kCentroidsAtATime = 192; // whole panels of every kernel but BLAS's
 
 /// What scores are made of (centroid_cell.h): score = x' . c' + bias, off by at most
 /// fixed + slope |x'|, and by what all centroids have in common.
@@ -28,6 +32,25 @@ class PackedPanels {
     PackedCentroids view() const { return {data_.get(), k_, columns_}; }
 
    private:
+    int64_t k_ = 0;
+    int64_t columns_ = 0;
+    AlignedFloats data_;
+};
+
+class CodedPanels {
+   public:
+    CodedPanels() = default;
+    CodedPanels(const ScoredCentroids& centroids, const CodeKernel& kernel);
+    CodedCentroids view() const { return {data_.get(), k_, columns_}; }
+
+   private:
+    void pack(
+            const ScoredCentroids& centroids,
+            int64_t place,
+            const CodeKernel& kernel,
+            float* column,
+            int64_t width);
+
     int64_t k_ = 0;
     int64_t columns_ = 0;
     AlignedFloats data_;

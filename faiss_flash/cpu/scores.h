@@ -44,12 +44,6 @@ struct ScoreKernel {
     static constexpr int64_t kRowMultiple = 8;
 };
 
-/// Centroids of the next panel, where so many are left.
-inline int64_t panel_width(const ScoreKernel& kernel, int64_t left) {
-    const int64_t whole = (left + kernel.lanes - 1) / kernel.lanes * kernel.lanes;
-    return whole < kernel.panel ? whole : kernel.panel;
-}
-
 /// Those this CPU can run, fastest first, and the first of them.
 std::vector<const ScoreKernel*> score_kernels();
 const ScoreKernel& score_kernel();

@@ -90,20 +90,6 @@ void score_tile(
     }
 }
 
-template <int64_t Vectors>
-void score_panel(
-        const float* points,
-        int64_t rows,
-        int64_t columns,
-        const float* panel,
-        int64_t first,
-        Candidates* lists) {
-    for (int64_t i = 0; i < rows; i += tile_rows(Vectors)) {
-        score_tile<Vectors>(
-                points + i * columns, columns, panel, static_cast<int32_t>(first), lists + i);
-    }
-}
-
 void score(
         const float* points,
         int64_t rows,
@@ -112,21 +98,14 @@ void score(
         Candidates* lists) {
     const int64_t columns = centroids.columns;
     const float* panel = centroids.panels;
-    for (int64_t first = 0; first < centroids.k; first += kPanel) {
-        const int64_t left = (centroids.k - first + kLanes - 1) / kLanes;
-        const int64_t vectors = left < kPanelVectors ? left : kPanelVectors;
-        switch (vectors) {
-            case 1:
-                score_panel<1>(points, rows, columns, panel, first, lists);
-                break;
-            case 2:
-                score_panel<2>(points, rows, columns, panel, first, lists);
-                break;
-            default:
-                score_panel<3>(points, rows, columns, panel, first, lists);
+    for_panels<kPanelVectors>(centroids.k, [&](int64_t first, auto vectors) {
+        constexpr int64_t kVectors = decltype(vectors)::kValue;
+        const auto id = static_cast<int32_t>(first);
+        for (int64_t i = 0; i < rows; i += tile_rows(kVectors)) {
+            score_tile<kVectors>(points + i * columns, columns, panel, id, lists + i);
         }
-        panel += vectors * kLanes * (PackedCentroids::kSlope + columns);
-    }
+        panel += kVectors * kLanes * (PackedCentroids::kSlope + columns);
+    });
 }
 
 } // namespace

@@ -16,8 +16,8 @@ namespace faiss_flash::cpu {
 
 namespace {
 
-// Addresses of load() and store() are multiples of a vector's size. reaches() and exceeds() are
-// false for a NaN.
+// Addresses of load() and store() are multiples of a vector's size, those of load_any() are not.
+// reaches() and exceeds() are false for a NaN.
 #ifdef __AVX512F__
 constexpr int64_t kLanes = 16;
 using Vector = __m512;
@@ -85,6 +85,27 @@ inline Integers all(int32_t value) {
 }
 inline Integers either(Integers a, Integers b) {
     return _mm512_or_si512(a, b);
+}
+inline Vector to_floats(Integers a) {
+    return _mm512_cvtepi32_ps(a);
+}
+inline Integers rounded(Vector a) {
+    return _mm512_cvtps_epi32(a);
+}
+inline Integers add(Integers a, Integers b) {
+    return _mm512_add_epi32(a, b);
+}
+inline void store_low_bytes(uint8_t* to, Integers a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(a));
+}
+inline Vector load_any(const float* from) {
+    return _mm512_loadu_ps(from);
+}
+inline Vector magnitude(Vector a) {
+    return _mm512_abs_ps(a);
+}
+inline float sum(Vector a) {
+    return _mm512_reduce_add_ps(a);
 }
 #else
 constexpr int64_t kLanes = 8;
@@ -158,7 +179,62 @@ inline Integers all(int32_t value) {
 inline Integers either(Integers a, Integers b) {
     return _mm256_or_si256(a, b);
 }
+inline Vector to_floats(Integers a) {
+    return _mm256_cvtepi32_ps(a);
+}
+inline Integers rounded(Vector a) {
+    return _mm256_cvtps_epi32(a);
+}
+inline Integers add(Integers a, Integers b) {
+    return _mm256_add_epi32(a, b);
+}
+inline void store_low_bytes(uint8_t* to, Integers a) {
+    const __m256i low = _mm256_set1_epi32(0x0c080400);
+    const __m256i bytes = _mm256_shuffle_epi8(a, low);
+    const __m128i both =
+            _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), both);
+}
+inline Vector load_any(const float* from) {
+    return _mm256_loadu_ps(from);
+}
+inline Vector magnitude(Vector a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+inline float sum(Vector a) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
 #endif
+
+template <int64_t Value>
+struct Constant {
+    static constexpr int64_t kValue = Value;
+};
+
+/// Calls body(first, Constant<vectors>) for panels of `Most` vectors side by side of k centroids;
+/// the last one has as many vectors as are left.
+template <int64_t Most, class Body>
+inline void for_panels(int64_t k, const Body& body) {
+    static_assert(Most <= 4);
+    for (int64_t first = 0; first < k; first += Most * kLanes) {
+        const int64_t left = (k - first + kLanes - 1) / kLanes;
+        switch (left < Most ? left : Most) {
+            case 1:
+                body(first, Constant<1>());
+                break;
+            case 2:
+                body(first, Constant<2>());
+                break;
+            case 3:
+                body(first, Constant<3>());
+                break;
+            default:
+                body(first, Constant<Most>());
+        }
+    }
+}
 
 } // namespace
 

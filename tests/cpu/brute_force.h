@@ -20,23 +20,34 @@
 
 namespace faiss_flash::cpu {
 
-/// What assigns: a score kernel for all rows, or for all but short ones.
+/// What assigns: a score kernel for all rows, or for all but short ones, or codes in its place.
 struct Kernels {
     const ScoreKernel* scores;
     const NarrowKernel* narrow;
+    const CodeKernel* codes;
 
     std::string name() const {
-        return narrow ? std::string("narrow_") + narrow->isa : std::string(scores->name);
+        return narrow  ? std::string("narrow_") + narrow->isa
+               : codes ? std::string("codes_") + codes->name
+                       : std::string(scores->name);
     }
 };
 
-inline std::vector<Kernels> all_kernels() {
+inline std::vector<Kernels> all_score_kernels() {
     std::vector<Kernels> all;
     for (const ScoreKernel* scores : score_kernels()) {
-        all.push_back({scores, nullptr});
+        all.push_back({scores, nullptr, nullptr});
     }
+    for (const CodeKernel* codes : code_kernels()) {
+        all.push_back({&score_kernel(), nullptr, codes});
+    }
+    return all;
+}
+
+inline std::vector<Kernels> all_kernels() {
+    std::vector<Kernels> all = all_score_kernels();
     for (const NarrowKernel* narrow : narrow_kernels()) {
-        all.push_back({&score_kernel(), narrow});
+        all.push_back({&score_kernel(), narrow, nullptr});
     }
     return all;
 }
@@ -47,16 +58,25 @@ struct Outcome {
     int64_t decided = 0;
 };
 
-inline Outcome run(const CentroidTable& table, const Points& points) {
-    BlockAssigner assigner(points, table);
+/// @param guesses  [n] or empty
+inline Outcome run(
+        const CentroidTable& table,
+        const Points& points,
+        const std::vector<int32_t>& guesses = {},
+        const CodedPoints* coded = nullptr) {
+    BlockAssigner assigner(points, table, coded);
     Outcome outcome;
-    const int64_t rows = BlockAssigner::rows_per_block(points.d());
+    const int64_t rows = BlockAssigner::rows_per_block(points.n(), points.d());
     for (int64_t first = 0; first < points.n(); first += rows) {
         const auto count = static_cast<size_t>(std::min(rows, points.n() - first));
         std::vector<int32_t> ids(count, 0x5a5a5a5a); // poisoned: every entry must be written
         std::vector<double> values(count, -12345);
-        outcome.decided +=
-                assigner.run(first, static_cast<int64_t>(count), ids.data(), values.data());
+        outcome.decided += assigner.run(
+                first,
+                static_cast<int64_t>(count),
+                guesses.empty() ? nullptr : guesses.data() + first,
+                ids.data(),
+                values.data());
         outcome.ids.insert(outcome.ids.end(), ids.begin(), ids.end());
         outcome.values.insert(outcome.values.end(), values.begin(), values.end());
     }
@@ -66,7 +86,7 @@ inline Outcome run(const CentroidTable& table, const Points& points) {
 inline CentroidTable table_of(
         const Kernels& kernels, const test::Floats& centroids, int64_t d, Metric metric) {
     const auto k = static_cast<int64_t>(centroids.size()) / d;
-    return {centroids.data(), k, d, metric, *kernels.scores, kernels.narrow};
+    return {centroids.data(), k, d, metric, *kernels.scores, kernels.narrow, kernels.codes};
 }
 
 inline Outcome

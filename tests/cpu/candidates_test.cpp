@@ -18,18 +18,20 @@ using test::Floats;
 struct Scored {
     Candidates list{};
     std::vector<long double> scores;
+    std::vector<float> sure; // by measuring
+    float length = 0;        // of x'
+    long double longest = 0; // of the c'
 };
 
 /// The centroids' middle must be 0, so that x' and c' are theirs times a power of two.
-Scored score(const ScoreKernel& kernel, const Centroids& centroids, const Floats& x) {
+Scored score(const Kernels& kernels, const Centroids& centroids, const Floats& x) {
     std::vector<int32_t> ids(static_cast<size_t>(centroids.k));
     std::iota(ids.begin(), ids.end(), 0);
-    const CentroidCell cell(centroids, ids, kernel, nullptr);
+    const CentroidCell cell(centroids, ids, *kernels.scores, nullptr, kernels.codes);
     EXPECT_EQ(cell.middle(), Floats(x.size()));
-    const int64_t rows = ScoreKernel::kRowMultiple;
-    const int64_t columns = cell.packed().columns;
+    const int64_t rows = kernels.codes ? kernels.codes->rows : ScoreKernel::kRowMultiple;
+    const auto columns = static_cast<int64_t>(x.size()) + 1;
     AlignedFloats points(rows * columns);
-    AlignedFloats workspace(rows * kernel.workspace);
     std::vector<Candidates> lists(static_cast<size_t>(rows));
     std::fill_n(points.get(), rows * columns, 0.0f);
     for (Candidates& list : lists) {
@@ -42,10 +44,30 @@ Scored score(const ScoreKernel& kernel, const Centroids& centroids, const Floats
     list.row = x.data();
     list.common = cell.common_error(points.get()[0]);
     list.bar = -std::numeric_limits<float>::max();
-    kernel.score(points.get(), rows, cell.packed(), workspace.get(), lists.data());
+    if (kernels.codes) {
+        const int64_t stride = cell.coded().columns;
+        std::vector<uint8_t> codes(static_cast<size_t>(rows * stride + CodeKernel::kMostLanes));
+        AlignedFloats heads(3 * CodedRows::kMost);
+        std::fill_n(heads.get(), 3 * CodedRows::kMost, 0.0f);
+        float* lengths = heads.get() + CodedRows::kMost;
+        float* residuals = lengths + CodedRows::kMost;
+        AlignedFloats centred(columns + CodeKernel::kMostLanes);
+        Coded coded{};
+        *lengths = cell.encode(x.data(), centred.get(), codes.data(), coded);
+        *heads.get() = coded.scale;
+        *residuals = coded.residual;
+        kernels.codes->score(
+                {codes.data(), stride, heads.get(), lengths, residuals},
+                rows,
+                cell.coded(),
+                lists.data());
+    } else {
+        AlignedFloats workspace(rows * kernels.scores->workspace);
+        kernels.scores->score(points.get(), rows, cell.packed(), workspace.get(), lists.data());
+    }
     prune(list);
 
-    Scored scored{list, {}};
+    Scored scored{list, {}, {}, points.get()[0], 0};
     const long double scale = points.get()[1] / x[0];
     for (int64_t c = 0; c < centroids.k; c++) {
         long double product = 0;
@@ -57,17 +79,21 @@ Scored score(const ScoreKernel& kernel, const Centroids& centroids, const Floats
         }
         const bool l2 = centroids.metric == Metric::l2;
         scored.scores.push_back((product - (l2 ? squares / 2 : 0)) * scale * scale);
+        scored.longest = std::max(scored.longest, std::sqrt(squares) * scale);
+        const auto place = static_cast<int32_t>(c);
+        Nearest nearest;
+        cell.measure(x.data(), &place, 1, nearest);
+        scored.sure.push_back(cell.sure_score(x.data(), scored.length, nearest));
     }
     return scored;
 }
 
-struct Bounds : testing::TestWithParam<std::tuple<const ScoreKernel*, Metric>> {
+struct Bounds : EveryKernel {
     void expect_bounds(const Floats& x, const Floats& centroids) const {
         const auto d = static_cast<int64_t>(x.size());
-        const auto [kernel, metric] = GetParam();
         const Centroids given{
                 centroids.data(), static_cast<int64_t>(centroids.size()) / d, d, metric};
-        const Scored scored = score(*kernel, given, x);
+        const Scored scored = score(kernels, given, x);
         const auto& all = scored.scores;
         const auto best = std::max_element(all.begin(), all.end());
         EXPECT_LE(scored.list.bar, *best) << "the bar is above the best score";
@@ -78,6 +104,13 @@ struct Bounds : testing::TestWithParam<std::tuple<const ScoreKernel*, Metric>> {
             offered = offered || place == best - all.begin();
         }
         EXPECT_TRUE(offered) << "the best centroid is none of the candidates";
+        for (size_t c = 0; c < all.size(); c++) {
+            EXPECT_LE(scored.sure[c], all[c]);
+            const long double length = scored.length;
+            const long double rounding = (length * length + std::abs(all[c])) * 0x1p-21L +
+                                         length * scored.longest * 0x1p-48L;
+            EXPECT_GE(scored.sure[c], all[c] - static_cast<long double>(d + 20) * rounding);
+        }
     }
 };
 
@@ -121,16 +154,45 @@ TEST_P(Bounds, RandomSums) {
     }
 }
 
+/// All that codes leave of a row, or of a centroid, has one direction: that of the centroid, or of
+/// the row. The error is all that Cauchy and Schwarz allow, to either side.
+TEST_P(Bounds, CodesThatRoundToOneSide) {
+    const float levels = kernels.codes ? static_cast<float>(kernels.codes->levels) : 127.0f;
+    for (const size_t d : {17, 64, 512, 3000}) {
+        for (const float off : {0.49f, -0.49f}) {
+            for (const bool of_rows : {true, false}) {
+                SCOPED_TRACE("d=" + std::to_string(d) + " off " + std::to_string(off));
+                Floats rounded(d, 3 + off);
+                rounded[0] = levels;
+                const Floats whole(d, 1.0f);
+                const Floats& x = of_rows ? rounded : whole;
+                Floats centroids = of_rows ? whole : rounded;
+                for (size_t j = 0; j < d; j++) { // and its opposite: the middle is 0
+                    centroids.push_back(-centroids[j]);
+                }
+                expect_bounds(x, centroids);
+            }
+        }
+    }
+}
+
+/// Sums of products at their largest.
+TEST_P(Bounds, LongestSums) {
+    const auto d = static_cast<size_t>(CodedCentroids::kMostColumns);
+    for (const float sign : {1.0f, -1.0f}) {
+        Floats centroids(2 * d, sign);
+        std::fill_n(centroids.begin() + static_cast<int64_t>(d), d, -sign);
+        expect_bounds(Floats(d, 1.0f), centroids);
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(
         Kernels,
         Bounds,
         testing::Combine(
-                testing::ValuesIn(score_kernels()),
+                testing::ValuesIn(all_score_kernels()),
                 testing::Values(Metric::l2, Metric::inner_product)),
-        [](const auto& tested) {
-            return std::string(std::get<0>(tested.param)->name) +
-                   (std::get<1>(tested.param) == Metric::l2 ? "_l2" : "_inner_product");
-        });
+        EveryKernel::name);
 
 /// The same as a whole: the first of two centroids is nearer by less than the sums' error.
 struct Rounding : EveryKernel {};

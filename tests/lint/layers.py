@@ -28,7 +28,7 @@ ALLOWED = {
     "faiss_flash/cuda": [*ENGINE, "faiss_flash/core/", "faiss_flash/cuda/", "cuda"],
     "faiss_flash/plugin": [*PUBLIC, "faiss_flash/plugin/", "faiss/", "omp.h"],
     "swig": [*PUBLIC, "faiss/", "swig/"],
-    "bench": [*PUBLIC, "faiss_flash/cuda/", "faiss/", "benchmark/", "CLI/"],
+    "bench": [*PUBLIC, "faiss_flash/cpu/", "faiss_flash/cuda/", "faiss/", "benchmark/", "CLI/"],
     "tests/install": [*PUBLIC, "faiss/"],
 }
 # The one list of factories knows the backends.

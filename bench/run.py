@@ -46,8 +46,6 @@ except ImportError:
 
 
 STEP_SECONDS = 300
-# Those OpenBLAS has and does not always choose where it would be fastest, as far as they run here.
-OPENBLAS_KERNELS = ["SkylakeX"] if "avx512bw" in pathlib.Path("/proc/cpuinfo").read_text() else []
 ONE_ROUND_KINDS = ("ivfflat", "ivfpq", "io", "memory", "latency")
 
 
@@ -101,7 +99,7 @@ class Run:
                 if any(ALL_PEERS[name]().takes(case) for case in self.cases):
                     label = name if python == sys.executable else f"{name} [{python}]"
                     self.add_peer(PeerProcess(name, python), label)
-                    for kernels in OPENBLAS_KERNELS if ALL_PEERS[name].own_blas else ():
+                    for kernels in self.arguments.blas if ALL_PEERS[name].own_blas else ():
                         environment = {"OPENBLAS_CORETYPE": kernels}
                         self.add_peer(
                             PeerProcess(name, python, environment), f"{label}, {kernels} BLAS"
@@ -255,6 +253,12 @@ def parse_arguments():
     )
     parser.add_argument(
         "--python", nargs="+", default=[], help="other interpreters to look for the peers in"
+    )
+    parser.add_argument(
+        "--blas",
+        nargs="+",
+        default=[],
+        help="kernels (SkylakeX, ...) for peers with an OpenBLAS inside, beside those it chooses",
     )
     arguments = parser.parse_args()
     names = list(SUITES) if "all" in arguments.suites else arguments.suites

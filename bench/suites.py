@@ -130,6 +130,9 @@ def train():
 def cpu():
     for data in ("normal", "mixture"):
         yield Case("cpu", "train", 262144, 1024, data=data, niter=5)
+
+
+def cpu_shapes():
     for n, k, d in [
         (262144, 256, 128),
         (65536, 16384, 128),
@@ -169,5 +172,5 @@ def io():
 
 SUITES = {
     suite.__name__: suite
-    for suite in (iteration, latency, train, memory, io, build, kernel, sweep, cpu)
+    for suite in (iteration, latency, train, memory, io, build, kernel, sweep, cpu, cpu_shapes)
 }

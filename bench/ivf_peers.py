@@ -17,7 +17,6 @@ NPROBES = [1, 2, 4, 8, 16, 32, 64]
 
 class IvfPeer:
     kinds = ("ivfflat", "ivfpq")
-
     own_blas = False
 
     def takes(self, case):

@@ -46,7 +46,7 @@ void settle(Candidates& list) {
 
 int64_t BlockAssigner::rows_per_block(int64_t n, int64_t d) {
     constexpr int64_t kLeast = 32;
-    constexpr int64_t kMost = 256;
+    constexpr int64_t kMost = CodedRows::kMost;
     constexpr int64_t kFloats = 262144;
     constexpr int64_t kBlocks = 64; // so many threads find work
     const int64_t rows = round_up(std::min(kFloats / d, n / kBlocks), kLeast);

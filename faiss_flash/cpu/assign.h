@@ -22,9 +22,8 @@ namespace faiss_flash::cpu {
 /// 1. Points are centred and scaled, and their lengths say what errors their scores can have.
 /// 2. The score kernel, in 8 bits (codes.h) or in float32 (scores.h), streams the centroids and
 ///    leaves each point's candidates: fewer come by where a guess says what the best has to beat.
-/// 3. One candidate left: certified. Several: float64 decides, ties to the lowest id. Numbers
-/// beyond
-///    float32: float64 over all centroids.
+/// 3. One candidate left: certified. Several: float64 decides, ties to the lowest id.
+///    Numbers beyond float32: float64 over all centroids.
 /// Where the centroids are in several cells, a point goes to the nearest of them first, and then to
 /// those that may hold a better centroid than it found.
 class BlockAssigner {

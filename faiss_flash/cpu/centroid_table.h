@@ -17,8 +17,7 @@ class CentroidTable {
    public:
     /// @param data    [k x d], finite, must outlive the table
     /// @param narrow  takes over where rows are short enough; or null
-    /// @param codes   in the kernel's place where one cell holds all and `narrow` is not used; or
-    /// null
+    /// @param codes   in the kernel's place where one cell holds all, without `narrow`; or null
     /// @param frame   of points that were coded before, or null
     CentroidTable(
             const float* data,

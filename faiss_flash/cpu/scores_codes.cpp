@@ -17,24 +17,19 @@ namespace {
 
 // As many sums as there are registers for; four columns a product, or two times four.
 // In assembly: the compiler copies or spills the sums around the intrinsics of these instructions.
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#ifdef __AVX512VNNI__
+#define FAISS_FLASH_DPBUSD "vpdpbusd"
+#else
+#define FAISS_FLASH_DPBUSD "%{vex%} vpdpbusd"
+#endif
 constexpr int64_t kPanelVectors = 3;
-constexpr int64_t kTileRows = 8;
+constexpr int64_t kTileRows = kLanes == 16 ? 8 : 4;
 constexpr int64_t kGroups = 1;
 constexpr int kLevels = 127;
 template <int64_t Vectors>
 inline Integers add_products(Integers sum, const Integers* x, const Integers* c) {
-    asm("vpdpbusd %[c], %[x], %[sum]" : [sum] "+v"(sum) : [x] "v"(x[0]), [c] "vm"(c[0]));
-    return sum;
-}
-#elif defined(__AVXVNNI__)
-constexpr int64_t kPanelVectors = 3;
-constexpr int64_t kTileRows = 4;
-constexpr int64_t kGroups = 1;
-constexpr int kLevels = 127;
-template <int64_t Vectors>
-inline Integers add_products(Integers sum, const Integers* x, const Integers* c) {
-    asm("%{vex%} vpdpbusd %[c], %[x], %[sum]" : [sum] "+x"(sum) : [x] "x"(x[0]), [c] "xm"(c[0]));
+    asm(FAISS_FLASH_DPBUSD " %[c], %[x], %[sum]" : [sum] "+v"(sum) : [x] "v"(x[0]), [c] "vm"(c[0]));
     return sum;
 }
 #else

@@ -33,13 +33,18 @@ struct Kernels {
     }
 };
 
-inline std::vector<Kernels> all_score_kernels() {
+inline std::vector<Kernels> all_code_kernels() {
     std::vector<Kernels> all;
-    for (const ScoreKernel* scores : score_kernels()) {
-        all.push_back({scores, nullptr, nullptr});
-    }
     for (const CodeKernel* codes : code_kernels()) {
         all.push_back({&score_kernel(), nullptr, codes});
+    }
+    return all;
+}
+
+inline std::vector<Kernels> all_score_kernels() {
+    std::vector<Kernels> all = all_code_kernels();
+    for (const ScoreKernel* scores : score_kernels()) {
+        all.push_back({scores, nullptr, nullptr});
     }
     return all;
 }
@@ -83,10 +88,15 @@ inline Outcome run(
     return outcome;
 }
 
+/// @param frame  of points that were coded before, or null
 inline CentroidTable table_of(
-        const Kernels& kernels, const test::Floats& centroids, int64_t d, Metric metric) {
+        const Kernels& kernels,
+        const test::Floats& centroids,
+        int64_t d,
+        Metric metric,
+        const Frame* frame = nullptr) {
     const auto k = static_cast<int64_t>(centroids.size()) / d;
-    return {centroids.data(), k, d, metric, *kernels.scores, kernels.narrow, kernels.codes};
+    return {centroids.data(), k, d, metric, *kernels.scores, kernels.narrow, kernels.codes, frame};
 }
 
 inline Outcome

@@ -14,18 +14,7 @@ namespace {
 
 using test::Floats;
 
-struct Codes : testing::TestWithParam<std::tuple<Kernels, Metric>> {
-    Kernels kernels = std::get<0>(GetParam());
-    Metric metric = std::get<1>(GetParam());
-
-    static std::vector<Kernels> kernels_with_codes() {
-        std::vector<Kernels> all;
-        for (const CodeKernel* codes : code_kernels()) {
-            all.push_back({&score_kernel(), nullptr, codes});
-        }
-        return all;
-    }
-};
+struct Codes : EveryKernel {};
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Codes);
 
 /// Products of codes as they are stored with products of the numbers: within what the residuals
@@ -127,15 +116,7 @@ TEST_P(Codes, PointsKeepTheirCodes) {
                         "d=" + std::to_string(d) + " scale " + std::to_string(scale) + " shift " +
                         std::to_string(shift));
                 const Floats centroids = test::normal(150, d, 3, shift, scale);
-                const CentroidTable table(
-                        centroids.data(),
-                        150,
-                        d,
-                        metric,
-                        *kernels.scores,
-                        nullptr,
-                        kernels.codes,
-                        &coded.frame());
+                const CentroidTable table = table_of(kernels, centroids, d, metric, &coded.frame());
                 ASSERT_TRUE(table.coded());
                 const Outcome expected = brute_force(metric, x, centroids, d);
                 expect_same(run(table, points, {}, &coded), expected);
@@ -178,8 +159,7 @@ TEST_P(Codes, DoNotPayInAFrameThatIsFarTooSmall) {
     const Points points(VectorView::of(x.data(), n, d));
     const Floats tiny = test::normal(300, d, 3, 0, 1e-13f);
     const Frame frame = table_of(kernels, tiny, d, metric).cells().front().frame();
-    const CentroidTable table(
-            centroids.data(), 300, d, metric, *kernels.scores, nullptr, kernels.codes, &frame);
+    const CentroidTable table = table_of(kernels, centroids, d, metric, &frame);
     ASSERT_TRUE(table.coded());
     EXPECT_FALSE(codes_pay(points, table, nullptr));
     EXPECT_TRUE(codes_pay(points, table_of(kernels, centroids, d, metric), nullptr));
@@ -189,7 +169,7 @@ INSTANTIATE_TEST_SUITE_P(
         Kernels,
         Codes,
         testing::Combine(
-                testing::ValuesIn(Codes::kernels_with_codes()),
+                testing::ValuesIn(all_code_kernels()),
                 testing::Values(Metric::l2, Metric::inner_product)),
         EveryKernel::name);
 

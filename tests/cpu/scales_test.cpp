@@ -71,7 +71,7 @@ TEST_P(Scales, MixedScales) {
 TEST_P(Scales, MixedScalesAreToldApartByFloat32) {
     const int64_t d = 64;
     const auto outcome = expect_float64(of_mixed_scales(2000, d, 4), of_mixed_scales(200, d, 5), d);
-    if (!kernels.codes) { // coarser by design
+    if (!kernels.codes || metric == Metric::l2) { // float64 compares the products codes leave
         EXPECT_LT(outcome.decided, 300);
     }
 }

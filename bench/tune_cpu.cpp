@@ -183,7 +183,7 @@ int main(int argc, char** argv) try {
     for (int i = 0; i < 2; i++) {
         const CentroidTable table(centroids.data(), k, d, Metric::l2);
         BlockAssigner assigner(points, table);
-        const int64_t rows = BlockAssigner::rows_per_block(n, d);
+        const int64_t rows = BlockAssigner::rows_per_block(n, table);
         for (int64_t at = 0; at < n; at += rows) {
             assigner.run(at, std::min(rows, n - at), nullptr, ids.data() + at, values.data() + at);
         }
@@ -213,7 +213,7 @@ int main(int argc, char** argv) try {
         for (Tuned& one : tuned) {
             for (const bool guess : {false, true}) {
                 BlockAssigner assigner(points, one.table);
-                const int64_t rows = BlockAssigner::rows_per_block(n, d);
+                const int64_t rows = BlockAssigner::rows_per_block(n, one.table);
                 const double spent = seconds([&] {
                     for (int64_t at = 0; at < n; at += rows) {
                         assigner.run(

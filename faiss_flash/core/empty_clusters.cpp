@@ -32,6 +32,9 @@ float limited(float value) {
 
 int64_t split_empty_clusters(int64_t k, int64_t d, int64_t n, double* counts, float* centroids) {
     constexpr float kShift = 1.0f / 1024.0f;
+    if (std::all_of(counts, counts + k, [](double count) { return count != 0; })) {
+        return 0; // before the generator, which takes longer to make
+    }
     std::mt19937 generator(1234);
     int64_t nsplit = 0;
     for (int64_t empty = 0; empty < k; empty++) {

@@ -113,7 +113,7 @@ Points::Points(const VectorView& view, std::vector<int64_t> selection) : Points(
 }
 
 RowBlock Points::read(int64_t first, int64_t count, float* scratch) const {
-    if (direct_ && (selection_.empty() || count == 1)) {
+    if (in_place() || (direct_ && count == 1)) {
         const auto* data = reinterpret_cast<const float*>(address(first));
         return {data, view_.row_stride / static_cast<int64_t>(sizeof(float))};
     }

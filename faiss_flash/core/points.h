@@ -41,6 +41,9 @@ class Points {
         return selection_.empty() ? i : selection_[static_cast<size_t>(i)];
     }
 
+    /// True where read() gives the caller's own rows, and needs no scratch.
+    bool in_place() const { return direct_ && selection_.empty(); }
+
     /// Rows first .. first + count - 1; `scratch` [count x d] is used where they must be converted.
     RowBlock read(int64_t first, int64_t count, float* scratch) const;
 

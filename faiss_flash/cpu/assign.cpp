@@ -44,12 +44,16 @@ void settle(Candidates& list) {
     list.count = 0;
 }
 
-int64_t BlockAssigner::rows_per_block(int64_t n, int64_t d) {
+int64_t BlockAssigner::rows_per_block(int64_t n, const CentroidTable& table) {
     constexpr int64_t kLeast = 32;
     constexpr int64_t kMost = CodedRows::kMost;
     constexpr int64_t kFloats = 262144;
-    constexpr int64_t kBlocks = 64; // so many threads find work
-    const int64_t rows = round_up(std::min(kFloats / d, n / kBlocks), kLeast);
+    constexpr int64_t kBlocks = 64;        // so many threads find work
+    constexpr int64_t kProducts = 1 << 17; // about 10 us of one thread
+    constexpr int64_t kRowCost = 16;       // of a row besides its centroids, in centroids
+    const int64_t worth = kProducts / (table.d() * (table.k() + kRowCost));
+    const int64_t wanted = std::max(n / kBlocks, worth);
+    const int64_t rows = round_up(std::min(kFloats / table.d(), wanted), kLeast);
     return std::clamp(rows, kLeast, kMost);
 }
 
@@ -57,8 +61,8 @@ BlockAssigner::BlockAssigner(
         const Points& points, const CentroidTable& table, const CodedPoints* coded)
     : points_(points), table_(table), coded_(coded) {
     const int64_t d = table.d();
-    const int64_t most = std::min(rows_per_block(points.n(), d), points.n());
-    raw_ = AlignedFloats(most * d);
+    const int64_t most = std::min(rows_per_block(points.n(), table), points.n());
+    raw_ = AlignedFloats(points.in_place() ? 0 : most * d);
     if (table.line()) {
         return;
     }

@@ -28,14 +28,15 @@ namespace faiss_flash::cpu {
 /// those that may hold a better centroid than it found.
 class BlockAssigner {
    public:
-    /// Points a block, of n: 256, fewer where n is small or rows are long (1 MiB of float32).
-    static int64_t rows_per_block(int64_t n, int64_t d);
+    /// Points a block, of n: 256, fewer where n is small or rows are long (1 MiB of float32), but
+    /// enough to be worth a thread.
+    static int64_t rows_per_block(int64_t n, const CentroidTable& table);
 
     /// @param coded  the points, in the table's frame; or null: blocks are coded as they come
     BlockAssigner(
             const Points& points, const CentroidTable& table, const CodedPoints* coded = nullptr);
 
-    /// Points first .. first + count - 1, count <= rows_per_block(n, d).
+    /// Points first .. first + count - 1, count <= rows_per_block(n, table).
     /// @param guesses  [count] centroids that may be the best, any id or -1; or null: what is found
     ///                 does not depend on them
     /// @param ids      [count] best centroid, -1 for a point with a NaN or an Inf

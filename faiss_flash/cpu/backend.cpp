@@ -56,7 +56,7 @@ void assign_all(
         const CodedPoints* coded,
         const Store& store) {
     const SingleThreadedBlas single;
-    const int64_t rows = BlockAssigner::rows_per_block(points.n(), points.d());
+    const int64_t rows = BlockAssigner::rows_per_block(points.n(), table);
     for_each_block((points.n() + rows - 1) / rows, [&] {
         return [&,
                 assigner = BlockAssigner(points, table, coded),
@@ -115,13 +115,14 @@ double score_seconds(int64_t d, int64_t k) {
     const Points points(VectorView::of(values.data(), kRows, d));
     const CentroidTable table = table_for(points, values.data(), centroids, Metric::l2);
     BlockAssigner assigner(points, table);
-    const int64_t rows = BlockAssigner::rows_per_block(kRows, d);
+    const int64_t rows = BlockAssigner::rows_per_block(kRows, table);
     std::vector<int32_t> ids(static_cast<size_t>(rows));
     std::vector<double> distances(static_cast<size_t>(rows));
     const auto assign = [&] {
         const auto start = std::chrono::steady_clock::now();
         for (int64_t first = 0; first < kRows; first += rows) {
-            assigner.run(first, rows, nullptr, ids.data(), distances.data());
+            const int64_t count = std::min(rows, kRows - first);
+            assigner.run(first, count, nullptr, ids.data(), distances.data());
         }
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
@@ -169,7 +170,7 @@ class CpuSession final : public LloydSession {
         } else if (!coded_ && CodedPoints::fit(points_.n(), points_.d())) {
             coded_.emplace(points_, table.cells().front());
         }
-        const int64_t rows = BlockAssigner::rows_per_block(points_.n(), points_.d());
+        const int64_t rows = BlockAssigner::rows_per_block(points_.n(), table);
         const auto blocks = static_cast<size_t>((points_.n() + rows - 1) / rows);
         std::vector<double> objectives(blocks);
         std::vector<int64_t> decided(blocks);
@@ -231,11 +232,10 @@ class CpuBackend final : public Backend {
         const int64_t d = points.d();
         std::optional<NonFinite> found;
         for_each_block((points.n() + kBlock - 1) / kBlock, [&] {
-            return [&, scratch = std::vector<float>(static_cast<size_t>(kBlock * d))](
-                           int64_t block) mutable {
+            return [&, scratch = AlignedFloats(points.in_place() ? 0 : kBlock * d)](int64_t block) {
                 const int64_t first = block * kBlock;
                 const int64_t count = std::min(kBlock, points.n() - first);
-                const RowBlock rows = points.read(first, count, scratch.data());
+                const RowBlock rows = points.read(first, count, scratch.get());
                 for (int64_t i = 0; i < count; i++) {
                     if (row_ops().all_finite(rows.row(i), d)) {
                         continue;

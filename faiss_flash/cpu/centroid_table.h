@@ -29,6 +29,7 @@ class CentroidTable {
             const CodeKernel* codes = nullptr,
             const Frame* frame = nullptr);
 
+    int64_t k() const { return centroids_.k; }
     int64_t d() const { return centroids_.d; }
     /// Where a point is one number, in the place of cells.
     const std::optional<LineCentroids>& line() const { return line_; }

@@ -87,7 +87,9 @@ struct CodeKernel {
     }
     /// Where it is faster than float32, if few candidates are left: of fewer centroids or columns,
     /// what a row costs beside its scores counts as much; of fewer rows, packing does.
-    static bool pays(int64_t n, int64_t k, int64_t d) { return n >= 1024 && k >= 256 && d >= 24; }
+    static bool pays(int64_t n, int64_t k, int64_t d) {
+        return n >= 1024 && d >= 24 && (k >= 256 || (k >= 64 && k * d >= 8192));
+    }
 };
 
 /// Those this CPU can run, fastest first; none where only float32 does. And the first, or null.

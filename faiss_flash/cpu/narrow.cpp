@@ -331,6 +331,8 @@ int64_t assign(
             return assign_columns<4>(centroids, rows, stride, count, ids, values);
         case 8:
             return assign_columns<8>(centroids, rows, stride, count, ids, values);
+        case 16:
+            return assign_columns<16>(centroids, rows, stride, count, ids, values);
         default:
             return assign_columns<0>(centroids, rows, stride, count, ids, values);
     }

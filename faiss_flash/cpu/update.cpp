@@ -56,23 +56,7 @@ void CentroidUpdate::run(const std::vector<int32_t>& ids, int64_t k, StepResult&
         sums_.assign(clusters * row_size(), 0);
         sizes_.assign(clusters, 0);
     }
-    const std::vector<Piece> pieces = sort(ids, k, moved_only);
-    for_each_block(static_cast<int64_t>(pieces.size()), [&] {
-        return [&,
-                scratch = std::vector<float>(static_cast<size_t>(points_.d())),
-                sums = std::vector<int64_t>(row_size())](int64_t number) mutable {
-            const Piece& piece = pieces[static_cast<size_t>(number)];
-            int64_t* to = sums_.data() + static_cast<size_t>(piece.cluster) * row_size();
-            if (piece.whole) {
-                sum(piece, scratch.data(), to);
-                return;
-            }
-            std::fill(sums.begin(), sums.end(), 0);
-            sum(piece, scratch.data(), sums.data());
-#pragma omp critical(faiss_flash_merge_sums)
-            std::transform(sums.begin(), sums.end(), to, to, std::plus<>());
-        };
-    });
+    add(sort(ids, k, moved_only));
     previous_ = ids;
     result.sizes = sizes_;
     result.weights.resize(clusters);
@@ -145,6 +129,32 @@ void CentroidUpdate::sum(const Piece& piece, float* scratch, int64_t* sums) cons
             ops.accumulate(&kOne, weight, format_, d, 1, sums + d, columns());
         }
     }
+}
+
+/// A block is so many pieces as are worth a thread.
+void CentroidUpdate::add(const std::vector<Piece>& pieces) {
+    constexpr int64_t kValues = 16384; // to add: about 10 us
+    const auto count = static_cast<int64_t>(pieces.size());
+    const auto values = static_cast<int64_t>(order_.size()) * points_.d();
+    const int64_t blocks = std::min(count, values / kValues + 1);
+    for_each_block(blocks, [&] {
+        return [&,
+                scratch = std::vector<float>(static_cast<size_t>(points_.d())),
+                sums = std::vector<int64_t>(row_size())](int64_t block) mutable {
+            for (int64_t i = block * count / blocks; i < (block + 1) * count / blocks; i++) {
+                const Piece& piece = pieces[static_cast<size_t>(i)];
+                int64_t* to = sums_.data() + static_cast<size_t>(piece.cluster) * row_size();
+                if (piece.whole) {
+                    sum(piece, scratch.data(), to);
+                    continue;
+                }
+                std::fill(sums.begin(), sums.end(), 0);
+                sum(piece, scratch.data(), sums.data());
+#pragma omp critical(faiss_flash_merge_sums)
+                std::transform(sums.begin(), sums.end(), to, to, std::plus<>());
+            }
+        };
+    });
 }
 
 void CentroidUpdate::finish(int64_t cluster, const int64_t* sums, StepResult& result) const {

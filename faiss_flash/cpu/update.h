@@ -41,6 +41,7 @@ class CentroidUpdate {
     template <class Entry>
     void for_each_entry(const std::vector<int32_t>& ids, bool moved_only, const Entry& entry) const;
     std::vector<Piece> sort(const std::vector<int32_t>& ids, int64_t k, bool moved_only);
+    void add(const std::vector<Piece>& pieces);
     void sum(const Piece& piece, float* scratch, int64_t* sums) const;
     void finish(int64_t cluster, const int64_t* sums, StepResult& result) const;
 

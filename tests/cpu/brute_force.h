@@ -71,7 +71,7 @@ inline Outcome run(
         const CodedPoints* coded = nullptr) {
     BlockAssigner assigner(points, table, coded);
     Outcome outcome;
-    const int64_t rows = BlockAssigner::rows_per_block(points.n(), points.d());
+    const int64_t rows = BlockAssigner::rows_per_block(points.n(), table);
     for (int64_t first = 0; first < points.n(); first += rows) {
         const auto count = static_cast<size_t>(std::min(rows, points.n() - first));
         std::vector<int32_t> ids(count, 0x5a5a5a5a); // poisoned: every entry must be written

@@ -86,10 +86,11 @@ TEST_P(Codes, GoodGuessesLeaveFewerCandidates) {
         BlockAssigner assigner(points, table);
         std::vector<int32_t> ids(static_cast<size_t>(n));
         std::vector<double> values(ids.size());
-        const int64_t rows = BlockAssigner::rows_per_block(n, d);
+        const int64_t rows = BlockAssigner::rows_per_block(n, table);
         for (int64_t first = 0; first < n; first += rows) {
             const auto* guess = guesses.data() + first;
-            assigner.run(first, rows, guess, ids.data() + first, values.data() + first);
+            const int64_t count = std::min(rows, n - first);
+            assigner.run(first, count, guess, ids.data() + first, values.data() + first);
         }
         return assigner.candidates();
     };

@@ -93,6 +93,26 @@ def test_what_was_there_before_is_there_after():
     np.testing.assert_array_equal(quantizer.reconstruct_n(0, 5), ROWS[:5])
 
 
+def test_a_clustering_that_fails_at_its_end(monkeypatch):
+    """A Ctrl-C, say, that comes when the index and the centroids are already new."""
+    clustering, index = faiss.Clustering(D, 20), faiss.IndexFlatL2(D)
+    with faiss_flash.patch():
+        clustering.train(ROWS, index)
+    held = index.reconstruct_n(0, 20)
+    iterations = clustering.iteration_stats.size()
+
+    def interrupted(vector, iterations):
+        vector.push_back(faiss.ClusteringIterationStats())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("faiss_flash.clustering._append_stats", interrupted)
+    with faiss_flash.patch(), pytest.raises(KeyboardInterrupt):
+        clustering.train(ROWS[:1000] + 1, index)
+    np.testing.assert_array_equal(index.reconstruct_n(0, index.ntotal), held)
+    np.testing.assert_array_equal(faiss.vector_to_array(clustering.centroids), held.ravel())
+    assert clustering.iteration_stats.size() == iterations
+
+
 def table_of(index):
     size = index.precomputed_table.size()
     return faiss.rev_swig_ptr(index.precomputed_table.data(), size).copy() if size else None

@@ -14,6 +14,9 @@ _DTYPES = {
 }
 
 
+# numpy takes microseconds to make the name of a dtype: the usual one is compared instead.
+_FLOAT32 = np.dtype("float32")
+
 _CUDA_DTYPES = {
     "<f4": "float32",
     "<f2": "float16",
@@ -29,6 +32,11 @@ def dtype_code(dtype):
     if name not in _DTYPES:
         raise InvalidArgument(f"dtype={dtype!r} is not one of {', '.join(_DTYPES)}")
     return _DTYPES[name]
+
+
+def _code_of(dtype):
+    """The engine's number of a numpy dtype, or None."""
+    return swig_engine.DType_f32 if dtype == _FLOAT32 else _DTYPES.get(dtype.name)
 
 
 class CudaRows:
@@ -104,7 +112,7 @@ def check_finite(rows, name):
     """Raises NotFinite naming the first NaN or Inf of as_rows() or as_floats()."""
     few = 4096  # numbers that numpy is through with before the engine has begun
     host = isinstance(rows, np.ndarray)
-    if not (host and rows.size <= few and rows.dtype == np.float32 and np.isfinite(rows).all()):
+    if not (host and rows.size <= few and rows.dtype == _FLOAT32 and np.isfinite(rows).all()):
         try:
             swig_engine.check_finite(view_of(rows), name)
         except InvalidArgument as error:
@@ -131,7 +139,7 @@ def as_rows(x, name):
     if hasattr(x, "__cuda_array_interface__"):
         return _cuda_rows(x, name, 2)[0]
     x = _of_dimensions(x, 2, name)
-    if x.dtype.name not in _DTYPES or not x.dtype.isnative:
+    if _code_of(x.dtype) is None or not x.dtype.isnative:
         return _floats(x, name)
     n, d = x.shape
     contiguous_rows = d <= 1 or x.strides[1] == x.itemsize
@@ -147,8 +155,9 @@ def view_of(rows):
     if isinstance(rows, CudaRows):
         dtype, address = _DTYPES[rows.dtype_name], rows.address
         return swig_engine.make_view(address, n, d, stride, dtype, swig_engine.MemorySpace_device)
-    dtype, address = _DTYPES[rows.dtype.name], rows.ctypes.data
-    return swig_engine.make_view(address, n, d, stride, dtype, swig_engine.MemorySpace_host)
+    return swig_engine.make_view(
+        rows.ctypes.data, n, d, stride, _code_of(rows.dtype), swig_engine.MemorySpace_host
+    )
 
 
 def as_weights(weights, n):

@@ -1,11 +1,13 @@
 """faiss.Clustering on the engine."""
 
+import ctypes
+
 import faiss
 import numpy as np
 
 from . import trace
 from .arrays import as_weights
-from .atomic import keep_vectors, undone_on_error, uninterrupted
+from .atomic import keep_vectors, undone_on_error
 from .calls import as_finite_floats, kmeans
 from .errors import InvalidArgument, InvalidShape
 from .gpu_twins import card_of
@@ -13,7 +15,40 @@ from .options import engine_options, engine_takes
 from .parts import FLAT_INDEXES, GPU_INDEXES, engine_metric, require_index
 from .scope import OnEngine, calls_are_faisss
 
-_STATS = ("obj", "time", "time_search", "imbalance_factor", "nsplit")
+STATS = ("obj", "time", "time_search", "imbalance_factor", "nsplit")  #: FAISS's, in its order
+
+
+def cluster(cp, k, x, index, weights, initial, device):
+    """KMeansResult of checked rows with FAISS's parameters; None where the engine cannot.
+
+    The index says what metric is used, and which card where it is on one; it stays as it is.
+    """
+    flat = faiss.downcast_index(index)
+    metric = engine_metric(flat, FLAT_INDEXES)
+    if isinstance(flat, GPU_INDEXES):
+        device = card_of(flat)
+    if metric is None or device is None or not engine_takes(cp):
+        trace.left_to_faiss("an index or an init_method that only it has")
+        return None
+    options = engine_options(cp)
+    return kmeans(
+        x, k, weights=weights, init_centroids=initial, metric=metric, device=device, **options
+    )
+
+
+def hold(index, centroids, undo):
+    """The index holds the centroids and nothing else; what takes that back is appended to `undo`,
+    a list of undone_on_error().
+    """
+    flat = faiss.downcast_index(index)
+    keep_vectors(flat, undo)
+    flat.reset()
+    flat.add(centroids)
+
+
+def float_objective(stats):
+    """An iteration's objective as FAISS's float holds it: beyond its range an infinity."""
+    return ctypes.c_float(stats["obj"]).value
 
 
 def train_clustering(clustering, device, x, index, weights=None):
@@ -22,41 +57,42 @@ def train_clustering(clustering, device, x, index, weights=None):
     A training that fails leaves centroids, iteration_stats and the index as they were.
     """
     x, weights = _checked(clustering, x, index, weights)
-    flat = faiss.downcast_index(index)
-    metric = engine_metric(flat, FLAT_INDEXES)
-    if isinstance(flat, GPU_INDEXES):
-        device = card_of(flat)
-    if metric is None or device is None or not engine_takes(clustering):
-        trace.left_to_faiss("an index or an init_method that only it has")
-        return False
     given = faiss.vector_to_array(clustering.centroids)
     if given.size % clustering.d != 0:
         raise InvalidArgument(
             f"size of provided input centroids ({given.size}) not a multiple of dimension "
             f"(d={clustering.d})"
         )
-    result = kmeans(
-        x,
-        clustering.k,
-        weights=weights,
-        init_centroids=given.reshape(-1, clustering.d) if given.size else None,
-        metric=metric,
-        device=device,
-        **engine_options(clustering),
-    )
-    stats = [_to_faiss(one) for one in result.iteration_stats]
+    initial = given.reshape(-1, clustering.d) if given.size else None
+    result = cluster(clustering, clustering.k, x, index, weights, initial, device)
+    if result is None:
+        return False
     undo = []
-    with calls_are_faisss():
-        keep_vectors(flat, undo)
-        with uninterrupted(), undone_on_error(undo):
-            flat.reset()
-            flat.add(result.centroids)
-            faiss.copy_array_to_vector(result.centroids.ravel(), clustering.centroids)
-            for one in stats:
-                clustering.iteration_stats.push_back(one)
-            decided = sum(stats["decided"] for stats in result.iteration_stats)
-            vars(clustering)["decided"] = decided  # of faiss's own class, too
+    with calls_are_faisss(), undone_on_error(undo):
+        _keep_result(clustering, given, undo)
+        hold(index, result.centroids, undo)
+        faiss.copy_array_to_vector(result.centroids.ravel(), clustering.centroids)
+        _append_stats(clustering.iteration_stats, result.iteration_stats)
+        decided = sum(stats["decided"] for stats in result.iteration_stats)
+        vars(clustering)["decided"] = decided  # of faiss's own class, too
     return True
+
+
+def _keep_result(clustering, centroids, undo):
+    """Appends to `undo` what puts the centroids back and takes later statistics away."""
+    all_stats = clustering.iteration_stats
+    before = all_stats.size()
+    undo.append(lambda: all_stats.resize(before))
+    undo.append(lambda: faiss.copy_array_to_vector(centroids, clustering.centroids))
+
+
+def _append_stats(vector, iterations):
+    converted = faiss.ClusteringIterationStats()  # push_back() copies it
+    for stats in iterations:
+        converted.obj = float_objective(stats)
+        for name in STATS[1:]:
+            setattr(converted, name, stats[name])
+        vector.push_back(converted)
 
 
 def _checked(clustering, x, index, weights):
@@ -103,14 +139,3 @@ class Clustering(CheckedClustering, OnEngine, faiss.Clustering):
     """
 
     decided = 0  #: points of the last training whose centroid float64 decided
-
-
-def _to_faiss(stats):
-    converted = faiss.ClusteringIterationStats()
-    for name in _STATS:
-        value = stats[name]
-        if name == "obj":  # beyond float's range the field says so
-            with np.errstate(over="ignore"):
-                value = float(np.float32(value))
-        setattr(converted, name, value)
-    return converted

@@ -9,8 +9,6 @@ from . import swig_engine
 from .arrays import as_batch, as_rows, as_weights, dtype_code, view_of
 from .errors import InvalidArgument
 
-STAT_FIELDS = ("obj", "time", "time_search", "imbalance_factor", "nsplit", "redone", "decided")
-
 _METRICS = {
     "l2": swig_engine.Metric_l2,
     "ip": swig_engine.Metric_inner_product,
@@ -21,7 +19,7 @@ _METRICS = {
 
 _PRECISIONS = {"exact": swig_engine.Precision_exact, "fast": swig_engine.Precision_fast}
 
-# The engine's own names of the options that kmeans() and batch_kmeans() take.
+# The engine's own names of the options that kmeans() and batch_kmeans() take, and their defaults.
 _OPTIONS = (
     "niter",
     "nredo",
@@ -35,6 +33,7 @@ _OPTIONS = (
     "verbose",
     "return_assignment",
 )
+_DEFAULTS = {name: getattr(swig_engine.KMeansOptions(), name) for name in _OPTIONS}
 
 
 @dataclass
@@ -249,40 +248,28 @@ def make_options(metric, options):
                 settings.never_stop_early()
             else:
                 settings.set_early_stop_threshold(value)
-        elif name not in _OPTIONS:
+        elif name not in _DEFAULTS:
             raise TypeError(f"unknown option {name!r}")
-        elif isinstance(getattr(settings, name), bool):
+        elif isinstance(_DEFAULTS[name], bool):
             setattr(settings, name, bool(value))
-        else:
+        elif value != _DEFAULTS[name] or type(value) is not int:
             setattr(settings, name, _count(name, value))
     return settings, callback
 
 
 def _run(problems, k, settings, callback):
     inputs = swig_engine.KMeansInputVector([problem.input for problem in problems])
-
-    def with_dict(stats, seconds_left):
-        return callback(_stats_to_python(stats), seconds_left)
-
-    results = swig_engine.run_batch_kmeans(
-        inputs, _count("k", k), settings, with_dict if callback else None
-    )
+    results = swig_engine.run_batch_kmeans(inputs, _count("k", k), settings, callback)
     return [
         _to_python(result, len(problem.rows), settings.return_assignment)
         for result, problem in zip(results, problems)
     ]
 
 
-def _stats_to_python(stats):
-    # The engine says `objective`, FAISS says `obj`.
-    attributes = ("objective",) + STAT_FIELDS[1:]
-    return {name: getattr(stats, attribute) for name, attribute in zip(STAT_FIELDS, attributes)}
-
-
 def _to_python(result, n, assigned):
     centroids = np.empty((result.k, result.d), dtype=np.float32)
     result.copy_centroids(centroids.ctypes.data)
-    stats = [_stats_to_python(one) for one in result.iterations]
+    stats = result.statistics()
     if not assigned:
         return KMeansResult(centroids, stats)
     ids = np.empty(n, dtype=np.int64)

@@ -84,6 +84,45 @@ def test_kmeans_shape_errors_are_assertions():
         faiss_flash.Kmeans(8, 5, niter=-1).train(x)
 
 
+makes_its_index = pytest.mark.skipif(
+    not hasattr(faiss.Kmeans, "set_index"), reason="faiss's train() makes the index"
+)
+
+
+@makes_its_index
+def test_kmeans_with_an_index_of_other_columns():
+    x = mixture(500, 8, 5, 1)
+    kmeans = faiss_flash.Kmeans(8, 5)
+    for index in (faiss.IndexFlatL2(4), faiss.IndexFlatL2(16)):
+        kmeans.index = index
+        with pytest.raises(AssertionError, match=r"index\.d=\d+ does not match"):
+            kmeans.train(x)
+        assert index.ntotal == 0 and kmeans.centroids is None
+    kmeans.index = 3
+    with pytest.raises(TypeError, match="int, expected a faiss.Index"):
+        kmeans.train(x)
+
+
+@makes_its_index
+def test_kmeans_that_is_interrupted_at_its_end(monkeypatch):
+    x = mixture(500, 8, 5, 1)
+    kmeans = faiss_flash.Kmeans(8, 5, niter=3)
+    kmeans.train(x)
+    before = dict(vars(kmeans))
+    held = kmeans.index.reconstruct_n(0, 5)
+    hold = faiss_flash.clustering.hold
+
+    def held_and_interrupted(index, centroids, undo):
+        hold(index, centroids, undo)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("faiss_flash.kmeans_class.hold", held_and_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kmeans.train(x * 2 + 1)
+    assert all(vars(kmeans)[name] is value for name, value in before.items())
+    np.testing.assert_array_equal(kmeans.index.reconstruct_n(0, 5), held)
+
+
 def test_progressive_dimensions_go_to_faiss():
     x = mixture(2000, 8, 5, 1)
     ours = faiss_flash.Kmeans(8, 5, progressive_dim_steps=3)

@@ -255,6 +255,8 @@ def test_an_exception_of_the_callback_reaches_the_caller():
 
     with pytest.raises(KeyError, match="mine"):
         faiss_flash.kmeans(x, 20, callback=callback)
+    with pytest.raises(ValueError, match="truth value"):
+        faiss_flash.kmeans(x, 20, niter=9, callback=lambda *_: np.zeros(2))
     with pytest.raises(TypeError, match="callback=3"):
         faiss_flash.kmeans(x, 20, callback=3)
 

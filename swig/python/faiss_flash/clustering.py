@@ -95,16 +95,20 @@ def _append_stats(vector, iterations):
         vector.push_back(converted)
 
 
-def _checked(clustering, x, index, weights):
+def check_index(index, d):
     require_index(index)
+    _check_d(d, "index", index)
+
+
+def _checked(clustering, x, index, weights):
+    check_index(index, clustering.d)
     x = as_finite_floats(x, clustering.d)
-    _check_d(clustering, "index", index)
     return x, None if weights is None else as_weights(weights, len(x)).ravel()
 
 
-def _check_d(clustering, name, index):
-    if index.d != clustering.d:
-        raise InvalidShape(f"{name}.d={index.d} does not match the clustering's d={clustering.d}")
+def _check_d(d, name, index):
+    if index.d != d:
+        raise InvalidShape(f"{name}.d={index.d} does not match the clustering's d={d}")
 
 
 class CheckedClustering:
@@ -124,8 +128,8 @@ class CheckedClustering:
         size = codec.sa_code_size()
         if x.ndim != 2 or x.shape[1] != size:
             raise InvalidShape(f"x has shape {x.shape}, expected (n, {size})")
-        _check_d(self, "codec", codec)
-        _check_d(self, "index", index)
+        _check_d(self.d, "codec", codec)
+        _check_d(self.d, "index", index)
         weights = None if weights is None else as_weights(weights, len(x)).ravel()
         super().train_encoded(x, codec, index, weights)
 

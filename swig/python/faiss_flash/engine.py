@@ -252,7 +252,7 @@ def make_options(metric, options):
             raise TypeError(f"unknown option {name!r}")
         elif isinstance(_DEFAULTS[name], bool):
             setattr(settings, name, bool(value))
-        elif value != _DEFAULTS[name] or type(value) is not int:
+        elif type(value) is not int or value != _DEFAULTS[name]:
             setattr(settings, name, _count(name, value))
     return settings, callback
 

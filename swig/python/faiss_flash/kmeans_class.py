@@ -1,5 +1,7 @@
 """faiss.Kmeans on the engine."""
 
+from functools import partial
+
 import faiss
 import numpy as np
 
@@ -7,7 +9,7 @@ from . import trace
 from .arrays import as_floats, as_weights
 from .atomic import undone_on_error
 from .calls import as_finite_floats, check_finite
-from .clustering import STATS, cluster, float_objective, hold
+from .clustering import STATS, check_index, cluster, float_objective, hold
 from .flat import nearest
 from .scope import calls_are_faisss, on_engine
 
@@ -31,21 +33,24 @@ class Kmeans(faiss.Kmeans):
         if not self._trains_here():
             with on_engine(self.device):
                 return super().train(x, weights, init_centroids)
+        check_index(self.index, self.d)
         check_finite(x, "x")
         weights = None if weights is None else as_weights(weights, len(x)).ravel()
         result = cluster(self.cp, self.k, x, self.index, weights, init_centroids, self.device)
         if result is None:
             return super().train(x, weights, init_centroids)
-        undo = []
+        stats = [
+            {name: one[name] for name in STATS} | {"obj": float_objective(one)}
+            for one in result.iteration_stats
+        ]
+        obj = np.array([one["obj"] for one in stats])
+        mine = vars(self)  # is updated in one step
+        before = {name: mine[name] for name in ("centroids", "iteration_stats", "obj")}
+        undo = [partial(mine.update, before)]
         with calls_are_faisss(), undone_on_error(undo):
             hold(self.index, result.centroids, undo)
-        self.centroids = result.centroids
-        self.iteration_stats = [
-            {name: stats[name] for name in STATS} | {"obj": float_objective(stats)}
-            for stats in result.iteration_stats
-        ]
-        self.obj = np.array([stats["obj"] for stats in self.iteration_stats])
-        return self.obj[-1] if len(self.obj) else 0.0
+            mine.update(centroids=result.centroids, iteration_stats=stats, obj=obj)
+        return obj[-1] if len(obj) else 0.0
 
     def _trains_here(self):
         """Whether train() does not need faiss's Clustering in between, whose statistics take a

@@ -83,7 +83,7 @@ void update(State& state, Shape shape, DType dtype) {
     const void* data = half ? static_cast<const void*>(halves.get()) : floats.get();
     const int64_t row_bytes = (half ? 2 : 4) * shape.d;
     cuda::CentroidUpdate work(
-            {data, dtype, shape.batch, shape.n, shape.d, row_bytes}, nullptr, nullptr);
+            {data, dtype, shape.batch, shape.n, shape.d, row_bytes}, nullptr, nullptr, nullptr);
     work.reserve(shape.k, nullptr);
     const cuda::CentroidUpdate::Output output{sizes.get(), weights.get(), means.get()};
     bench::Events events;

@@ -91,7 +91,8 @@ struct VectorView {
 
 /// What one Lloyd iteration did. Fields have FAISS's meaning (ClusteringIterationStats).
 struct IterationStats {
-    double objective = 0;        ///< sum over points of the distance (l2) or product, unweighted
+    double objective = 0; ///< sum over points of the distance (l2) or product, unweighted: the
+                          ///< exact one to a bit or two, the same bits on every backend
     double time = 0;             ///< seconds since the first restart began
     double time_search = 0;      ///< seconds of these spent assigning points
     double time_update = 0;      ///< seconds of these spent on sums and new centroids

@@ -51,4 +51,12 @@ double FixedPoint::value(int64_t column, const int64_t* sums, int64_t stride) co
     return total / scale[static_cast<size_t>(column)];
 }
 
+DoubleDouble FixedPoint::exact_value(int64_t column, const int64_t* sums, int64_t stride) const {
+    DoubleDouble total = of_integer(sums[(limbs - 1) * stride]);
+    for (int limb = limbs - 2; limb >= 0; limb--) {
+        total = add(scaled(total, 1 / limb_step), of_integer(sums[limb * stride]));
+    }
+    return scaled(total, 1 / scale[static_cast<size_t>(column)]);
+}
+
 } // namespace faiss_flash

@@ -10,6 +10,8 @@
 /// without any error. Integers such as SIFT's take one limb, general data two.
 #pragma once
 
+#include <faiss_flash/core/double_double.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -42,6 +44,8 @@ struct FixedPoint {
 
     /// The value of a sum. Limb l of it is sums[l * stride].
     double value(int64_t column, const int64_t* sums, int64_t stride) const;
+    /// The same, of 106 bits.
+    DoubleDouble exact_value(int64_t column, const int64_t* sums, int64_t stride) const;
 };
 
 } // namespace faiss_flash

@@ -11,6 +11,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
+#include <iterator>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <string>
@@ -137,14 +140,15 @@ class CpuSession final : public LloydSession {
           packed_(points),
           points_(packed_.points()),
           metric_(metric),
-          update_(points_, weights),
+          weighted_(weights != nullptr),
+          update_(points_, weights, metric),
           ids_(static_cast<size_t>(points.n())) {}
 
     void step(const float* centroids, StepResult& result) override {
         const auto start = std::chrono::steady_clock::now();
         assign(centroids, result);
         const auto assigned = std::chrono::steady_clock::now();
-        update_.run(ids_, k_, result);
+        update_.run(ids_, centroids, k_, result);
         const auto end = std::chrono::steady_clock::now();
         result.search_seconds = std::chrono::duration<double>(assigned - start).count();
         result.update_seconds = std::chrono::duration<double>(end - assigned).count();
@@ -160,7 +164,7 @@ class CpuSession final : public LloydSession {
         }
     }
 
-    /// Block sums of the objective are added in order: the same bits for any number of threads.
+    /// With weights the objective is the sum of the points' values, else update_ finds it.
     void assign(const float* centroids, StepResult& result) {
         const int32_t* guesses = assigned_ ? ids_.data() : nullptr;
         const Frame* frame = coded_ ? &coded_->frame() : nullptr;
@@ -172,7 +176,7 @@ class CpuSession final : public LloydSession {
         }
         const int64_t rows = BlockAssigner::rows_per_block(points_.n(), table);
         const auto blocks = static_cast<size_t>((points_.n() + rows - 1) / rows);
-        std::vector<double> objectives(blocks);
+        LongSum objective{};
         std::vector<int64_t> decided(blocks);
         assign_all(
                 points_,
@@ -186,26 +190,33 @@ class CpuSession final : public LloydSession {
                     const double* values,
                     int64_t block_decided) {
                     std::copy_n(ids, count, ids_.begin() + first);
-                    double sum = 0;
+                    LongSum sum{};
                     for (int64_t i = 0; i < count; i++) {
                         require_centroid(first + i, ids[i]);
-                        sum += values[i];
+                        if (weighted_) {
+                            add_to_bins(values[i], sum.bins);
+                        }
                     }
-                    objectives[static_cast<size_t>(block)] = sum;
+                    if (weighted_) {
+#pragma omp critical(faiss_flash_objective)
+                        std::transform(
+                                std::begin(sum.bins),
+                                std::end(sum.bins),
+                                objective.bins,
+                                objective.bins,
+                                std::plus<>());
+                    }
                     decided[static_cast<size_t>(block)] = block_decided;
                 });
         assigned_ = true;
-        result.objective = 0;
-        result.decided = 0;
-        for (size_t block = 0; block < blocks; block++) {
-            result.objective += objectives[block];
-            result.decided += decided[block];
-        }
+        result.objective = value_of(objective);
+        result.decided = std::accumulate(decided.begin(), decided.end(), int64_t{0});
     }
 
     const PackedRows packed_;
     const Points& points_;
     const Metric metric_;
+    const bool weighted_;
     CentroidUpdate update_;
     std::vector<int32_t> ids_;
     bool assigned_ = false; // ids_ are those of the step before

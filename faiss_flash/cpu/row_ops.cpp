@@ -4,6 +4,7 @@
 #include <faiss_flash/cpu/row_ops.h>
 
 #include <faiss_flash/core/fixed_point.h>
+#include <faiss_flash/core/objective.h>
 
 #ifdef __AVX__
 #include <immintrin.h>
@@ -122,10 +123,10 @@ float rough_distance(const float* a, const float* b, int64_t d) {
 
 // Four lanes, widened as they are read: one instruction, where the compiler finds three by itself.
 using FourDoubles = double __attribute__((vector_size(32)));
+using FourFloats = float __attribute__((vector_size(16), aligned(4), may_alias));
 #ifdef __AVX__
 #define FAISS_FLASH_WIDE(from) FourDoubles(_mm256_cvtps_pd(_mm_loadu_ps(from)))
 #else
-using FourFloats = float __attribute__((vector_size(16), aligned(4), may_alias));
 #define FAISS_FLASH_WIDE(from) \
     __builtin_convertvector(*reinterpret_cast<const FourFloats*>(from), FourDoubles)
 #endif
@@ -183,27 +184,49 @@ int64_t bits_of(double value) {
     return bits;
 }
 
-/// Limbs is known at compile time for the usual one and two, 0 = format.limbs.
-template <int Limbs>
-void accumulate_limbs(
-        const float* __restrict x,
-        double weight,
+/// Adds term(j) to the sums. Limbs is known at compile time for the usual ones, 0 = format.limbs.
+template <int Limbs, class Term>
+void add_terms(
         const FixedPoint& format,
         const double* __restrict scale,
         int64_t d,
         int64_t* __restrict sums,
-        int64_t stride) {
+        int64_t stride,
+        Term term) {
     constexpr double kMagic = FixedPoint::kRoundMagic;
     const int64_t magic_bits = bits_of(kMagic);
     const int limbs = Limbs > 0 ? Limbs : format.limbs;
     const double step = format.limb_step;
     for (int64_t j = 0; j < d; j++) {
-        double rest = weight * static_cast<double>(x[j]) * scale[j];
+        double rest = term(j) * scale[j];
         for (int limb = 0; limb < limbs; limb++) {
             const double shifted = rest + kMagic;
             sums[limb * stride + j] += bits_of(shifted) - magic_bits;
             rest = (rest - (shifted - kMagic)) * step;
         }
+    }
+}
+
+template <class Term>
+void add_terms(
+        const FixedPoint& format,
+        int64_t first_column,
+        int64_t d,
+        int64_t* sums,
+        int64_t stride,
+        Term term) {
+    const double* scale = format.scale.data() + first_column;
+    switch (format.limbs) {
+        case 1:
+            return add_terms<1>(format, scale, d, sums, stride, term);
+        case 2:
+            return add_terms<2>(format, scale, d, sums, stride, term);
+        case 3:
+            return add_terms<3>(format, scale, d, sums, stride, term);
+        case 4:
+            return add_terms<4>(format, scale, d, sums, stride, term);
+        default:
+            return add_terms<0>(format, scale, d, sums, stride, term);
     }
 }
 
@@ -215,15 +238,108 @@ void accumulate(
         int64_t d,
         int64_t* sums,
         int64_t stride) {
-    const double* scale = format.scale.data() + first_column;
-    switch (format.limbs) {
-        case 1:
-            return accumulate_limbs<1>(x, weight, format, scale, d, sums, stride);
-        case 2:
-            return accumulate_limbs<2>(x, weight, format, scale, d, sums, stride);
-        default:
-            return accumulate_limbs<0>(x, weight, format, scale, d, sums, stride);
+    add_terms(format, first_column, d, sums, stride, [=](int64_t j) {
+        return weight * static_cast<double>(x[j]);
+    });
+}
+
+void accumulate_squares(const float* x, const FixedPoint& format, int64_t d, int64_t* sums) {
+    add_terms(format, 0, d, sums, d, [=](int64_t j) {
+        return static_cast<double>(x[j]) * static_cast<double>(x[j]);
+    });
+}
+
+// As many as fill a register: the order of additions is that of kColumnLanes lanes for any number.
+#ifdef __AVX512F__
+constexpr int64_t kWide = 8;
+#else
+constexpr int64_t kWide = 4;
+#endif
+using WideDoubles = double __attribute__((vector_size(kWide * 8)));
+using WideIntegers = int64_t __attribute__((vector_size(kWide * 8)));
+using WideFloats = float __attribute__((vector_size(kWide * 4)));
+
+/// The first `count` elements of a vector, the others 0. (Set one by one they go through memory.)
+template <class Wide, class Value>
+Wide first_of(const Value* from, int64_t count) {
+    Wide wide = {};
+    if (count == kWide) {
+        __builtin_memcpy(&wide, from, sizeof wide);
+    } else {
+        __builtin_memcpy(&wide, from, static_cast<size_t>(count) * sizeof *from);
     }
+    return wide;
+}
+
+/// Without error: halves of 32 bits become the last bits of doubles.
+Pair<WideDoubles> of_integers(WideIntegers integers) {
+    constexpr int64_t kHalf = 0xffffffff;
+    const WideIntegers lower = (integers & kHalf) | bits_of(0x1p52);
+    const WideIntegers upper = ((integers >> 32 & kHalf) ^ 0x80000000) | bits_of(0x1p52);
+    const WideDoubles high = (WideDoubles(upper) - (0x1p52 + 0x1p31)) * 0x1p32;
+    return sum_of_ordered(high, WideDoubles(WideDoubles(lower) - 0x1p52));
+}
+
+/// Columns that are missing at the end add 0.
+DoubleDouble finish(
+        bool l2,
+        const float* centroid,
+        double weight,
+        const FixedPoint& format,
+        int64_t d,
+        const int64_t* sums,
+        int64_t stride,
+        float* mean) {
+    constexpr int64_t kVectors = kColumnLanes / kWide;
+    const double inverse = weight == 0 ? 0 : 1 / weight; // GPUs take long to divide
+    const double limb_unit = 1 / format.limb_step;
+    const double* scale = format.scale.data();
+    Pair<WideDoubles> totals[kVectors] = {};
+    for (int64_t first = 0; first < d; first += kWide) {
+        const int64_t count = d - first < kWide ? d - first : kWide;
+        // Of powers of two, whose reciprocals have their exponents' negatives; finite for those
+        // that are missing.
+        const auto scales = first_of<WideIntegers>(scale + first, count);
+        const auto units = WideDoubles(bits_of(0x1p1023) - scales);
+        const auto part = [&](int limb) {
+            return of_integers(first_of<WideIntegers>(sums + limb * stride + first, count));
+        };
+        Pair<WideDoubles> sum = part(format.limbs - 1);
+        WideDoubles rounded = sum.high; // as FixedPoint::value()
+        for (int limb = format.limbs - 2; limb >= 0; limb--) {
+            const Pair<WideDoubles> next = part(limb);
+            rounded = rounded * limb_unit + next.high;
+            sum = add(scaled(sum, limb_unit), next);
+        }
+        const WideDoubles means = rounded * units * inverse;
+        const auto floats = __builtin_convertvector(means, WideFloats);
+        if (count == kWide) {
+            __builtin_memcpy(mean + first, &floats, sizeof floats);
+        } else {
+            __builtin_memcpy(mean + first, &floats, static_cast<size_t>(count) * sizeof *mean);
+        }
+        if (centroid) {
+            const auto values = first_of<WideFloats>(centroid + first, count);
+            const auto wide = __builtin_convertvector(values, WideDoubles);
+            Pair<WideDoubles>& total = totals[first / kWide % kVectors];
+            const WideDoubles sizes = WideDoubles{} + weight;
+            total = add(total, gain_of(l2, wide, sizes, scaled(sum, units)));
+        }
+    }
+    if (!centroid) {
+        return {};
+    }
+    DoubleDouble lanes[kColumnLanes];
+    for (int64_t v = 0; v < kVectors; v++) {
+        double high[kWide];
+        double low[kWide];
+        __builtin_memcpy(high, &totals[v].high, sizeof high);
+        __builtin_memcpy(low, &totals[v].low, sizeof low);
+        for (int64_t l = 0; l < kWide; l++) {
+            lanes[kWide * v + l] = {high[l], low[l]};
+        }
+    }
+    return fold(lanes, d < kColumnLanes ? d : kColumnLanes);
 }
 
 } // namespace
@@ -240,6 +356,8 @@ const RowOps FAISS_FLASH_JOIN(row_ops_, FAISS_FLASH_ISA){
         dot,
         widen_range,
         accumulate,
+        accumulate_squares,
+        finish,
 };
 
 } // namespace faiss_flash::cpu

@@ -4,11 +4,13 @@
 /// the end, without contraction into FMA. A GPU can follow the order of the float64 sums.
 #pragma once
 
+#include <faiss_flash/core/double_double.h>
+
 #include <cstdint>
 
 namespace faiss_flash {
 struct FixedPoint;
-}
+} // namespace faiss_flash
 
 namespace faiss_flash::cpu {
 
@@ -47,6 +49,22 @@ struct RowOps {
             int64_t d,
             int64_t* sums,
             int64_t stride);
+
+    /// Adds x^2 [d] to sums [limbs x d] in the format.
+    void (*accumulate_squares)(const float* x, const FixedPoint& format, int64_t d, int64_t* sums);
+
+    /// Of a cluster of this weight with these sums in the format, l-th limbs from sums + l * stride
+    /// on: its mean [d], zeros without weight. Returns what it adds to the objective
+    /// (core/objective.h), or 0 without a centroid; weights are all 1 else.
+    DoubleDouble (*finish)(
+            bool l2,
+            const float* centroid,
+            double weight,
+            const FixedPoint& format,
+            int64_t d,
+            const int64_t* sums,
+            int64_t stride,
+            float* mean);
 };
 
 /// The fastest variant this CPU can run.

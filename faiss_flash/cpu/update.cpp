@@ -15,8 +15,8 @@ constexpr float kOne = 1.0f;
 
 } // namespace
 
-CentroidUpdate::CentroidUpdate(const Points& points, const float* weights)
-    : points_(points), weights_(weights) {
+CentroidUpdate::CentroidUpdate(const Points& points, const float* weights, Metric metric)
+    : points_(points), weights_(weights), l2_(metric == Metric::l2) {
     plan_sums();
 }
 
@@ -40,9 +40,34 @@ void CentroidUpdate::plan_sums() {
         };
     });
     format_ = FixedPoint::plan(range, points_.n());
+    if (l2_ && !weights_) {
+        sum_squares(squares_of(range, points_.d()));
+    }
 }
 
-void CentroidUpdate::run(const std::vector<int32_t>& ids, int64_t k, StepResult& result) {
+void CentroidUpdate::sum_squares(const ColumnRange& range) {
+    const int64_t d = points_.d();
+    const FixedPoint format = FixedPoint::plan(range, points_.n());
+    std::vector<int64_t> sums(static_cast<size_t>(format.limbs * d));
+    for_each_block((points_.n() + kPiecePoints - 1) / kPiecePoints, [&] {
+        return [&,
+                scratch = std::vector<float>(static_cast<size_t>(d)),
+                mine = std::vector<int64_t>(sums.size())](int64_t block) mutable {
+            std::fill(mine.begin(), mine.end(), 0);
+            const int64_t end = std::min(points_.n(), (block + 1) * kPiecePoints);
+            for (int64_t i = block * kPiecePoints; i < end; i++) {
+                const float* x = points_.read(i, 1, scratch.data()).data;
+                row_ops().accumulate_squares(x, format, d, mine.data());
+            }
+#pragma omp critical(faiss_flash_sum_squares)
+            std::transform(sums.begin(), sums.end(), mine.begin(), sums.begin(), std::plus<>());
+        };
+    });
+    squares_ = sum_of_columns(format, sums.data(), d);
+}
+
+void CentroidUpdate::run(
+        const std::vector<int32_t>& ids, const float* centroids, int64_t k, StepResult& result) {
     const auto clusters = static_cast<size_t>(k);
     int64_t moved = points_.n();
     if (previous_.size() == ids.size() && sizes_.size() == clusters) {
@@ -61,14 +86,18 @@ void CentroidUpdate::run(const std::vector<int32_t>& ids, int64_t k, StepResult&
     result.sizes = sizes_;
     result.weights.resize(clusters);
     result.means.resize(clusters * static_cast<size_t>(points_.d()));
+    gains_.resize(clusters);
     constexpr int64_t kFinished = 64; // clusters of a block
     for_each_block((k + kFinished - 1) / kFinished, [&] {
         return [&](int64_t block) {
             for (int64_t c = block * kFinished; c < std::min(k, (block + 1) * kFinished); c++) {
-                finish(c, sums_.data() + static_cast<size_t>(c) * row_size(), result);
+                finish(c, centroids + c * points_.d(), result);
             }
         };
     });
+    if (!weights_) {
+        result.objective = objective_of(l2_, squares_, sum_of_clusters(gains_.data(), k));
+    }
 }
 
 template <class Entry>
@@ -157,17 +186,16 @@ void CentroidUpdate::add(const std::vector<Piece>& pieces) {
     });
 }
 
-void CentroidUpdate::finish(int64_t cluster, const int64_t* sums, StepResult& result) const {
+void CentroidUpdate::finish(int64_t cluster, const float* centroid, StepResult& result) {
     const int64_t d = points_.d();
-    const double weight = weights_
-                                  ? format_.value(d, sums + d, columns())
-                                  : static_cast<double>(result.sizes[static_cast<size_t>(cluster)]);
-    result.weights[static_cast<size_t>(cluster)] = weight;
+    const auto at = static_cast<size_t>(cluster);
+    const int64_t* sums = sums_.data() + at * row_size();
+    const double weight = weights_ ? format_.value(d, sums + d, columns())
+                                   : static_cast<double>(result.sizes[at]);
+    result.weights[at] = weight;
     float* mean = result.means.data() + cluster * d;
-    const double inverse = weight == 0 ? 0 : 1 / weight; // GPUs take long to divide
-    for (int64_t j = 0; j < d; j++) {
-        mean[j] = static_cast<float>(format_.value(j, sums + j, columns()) * inverse);
-    }
+    gains_[at] = row_ops().finish(
+            l2_, weights_ ? nullptr : centroid, weight, format_, d, sums, columns(), mean);
 }
 
 } // namespace faiss_flash::cpu

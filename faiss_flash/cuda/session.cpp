@@ -2,7 +2,7 @@
 
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
-#include <faiss_flash/cuda/update/reduce.h>
+#include <faiss_flash/cuda/update/squares.h>
 
 #include <algorithm>
 #include <string>
@@ -23,7 +23,10 @@ CudaSession::CudaSession(
         weights_ = Buffer<float>(static_cast<size_t>(n_), stream);
         copy(weights_.get(), first.weights, n_, cudaMemcpyHostToDevice, stream);
     }
-    update_.emplace(points_->rows(), weights_.get(), stream);
+    if (metric == Metric::l2 && !first.weights) {
+        squares_ = Buffer<DoubleDouble>(static_cast<size_t>(batch_), stream);
+    }
+    update_.emplace(points_->rows(), weights_.get(), squares_.get(), stream);
     if (assigner == Assigner::fast && !fast_holds(points_->rows().dtype, update_->largest())) {
         throw BeyondFast();
     }
@@ -45,31 +48,39 @@ CudaSession::CudaSession(
         slot.sizes = Buffer<int64_t>(clusters, stream);
         slot.weights = Buffer<double>(clusters, stream);
     }
-    gains_ = Buffer<double>(clusters, stream);
+    if (first.weights) {
+        values_ = Buffer<double>(static_cast<size_t>(n_), stream);
+        value_sum_ = Buffer<LongSum>(1, stream);
+        check(cudaMemsetAsync(value_sum_.get(), 0, sizeof(LongSum), stream), "clearing a sum");
+    } else {
+        gains_ = Buffer<DoubleDouble>(clusters, stream);
+    }
     update_->reserve(k, stream);
 }
 
 void CudaSession::queue(int64_t iteration) {
     Slot& slot = slot_of(iteration);
     const cudaStream_t stream = stream_.get();
-    points_->assign(slot.centroids.get(), k_, metric_, {ids_.get(), counts_.get()}, stream);
+    const AssignmentArrays assignment{ids_.get(), values_.get(), counts_.get()};
+    points_->assign(slot.centroids.get(), k_, metric_, assignment, stream);
+    if (values_.get()) {
+        sum_values(values_.get(), n_, value_sum_.get(), stream);
+    }
     slot.assigned.record(stream);
-    const ObjectiveParts objective = points_->objective();
-    double* gains = objective.gains ? gains_.get() : nullptr;
     update_->run(
             ids_.get(),
             counts_.get(),
-            {slot.sizes.get(), slot.weights.get(), slot.means.get(), gains},
-            {slot.centroids.get(), metric_, objective.mean},
+            {slot.sizes.get(), slot.weights.get(), slot.means.get(), gains_.get()},
+            {slot.centroids.get(), metric_},
             stream);
     finish_iteration(
             {slot.centroids.get(),
              slot.means.get(),
              slot.sizes.get(),
              slot.weights.get(),
-             objective.parts,
-             parts_of(n_),
-             gains,
+             squares_.get(),
+             gains_.get(),
+             value_sum_.get(),
              counts_.get()},
             rules_,
             batch_,
@@ -143,8 +154,7 @@ IterationStats CudaSession::stats_of(const Slot& slot, int64_t problem) const {
     const auto batch = static_cast<double>(batch_); // which ran as one
     stats.time_search = slot.assigned.seconds_since(slot.begin) / batch;
     stats.time_update = slot.end.seconds_since(slot.assigned) / batch;
-    // Of what is left of large sums; a sum of squares is never negative.
-    stats.objective = metric_ == Metric::l2 ? std::max(0.0, told.objective) : told.objective;
+    stats.objective = told.objective;
     stats.redone = told.counts.redone;
     stats.decided = told.counts.decided;
     stats.imbalance_factor = imbalance_factor(told.squares, n_, k_);

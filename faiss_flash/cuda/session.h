@@ -71,7 +71,10 @@ class CudaSession final : public LloydSession {
     Buffer<float> weights_;
     std::optional<CentroidUpdate> update_;
     Buffer<int32_t> ids_;
-    Buffer<double> gains_; ///< [batch x k]
+    Buffer<DoubleDouble> squares_; ///< [batch] of the points: l2 without weights
+    Buffer<DoubleDouble> gains_;   ///< [batch x k] of the clusters: without weights, else
+    Buffer<double> values_;        ///< [n] of the points,
+    Buffer<LongSum> value_sum_;    ///< and their sum
     Buffer<IterationCounts> counts_;
     Pinned<ClusterStats> stats_; ///< [2 x batch] of both slots
     std::array<Slot, 2> slots_;

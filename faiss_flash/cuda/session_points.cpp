@@ -4,7 +4,6 @@
 #include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/exact/points.h>
-#include <faiss_flash/cuda/update/reduce.h>
 
 namespace faiss_flash::cuda {
 
@@ -24,35 +23,33 @@ std::unique_ptr<SessionPoints> session_points(
         cudaStream_t stream) {
     switch (assigner) {
         case Assigner::fast:
-            return fast_points(problems, metric, stream);
+            return fast_points(problems, stream);
         case Assigner::direct:
             return direct_points(problems, k, metric, stream);
         case Assigner::exact:
             break;
     }
-    const Problem& only = problems.front();
-    return exact_points(only.points, metric, only.weights != nullptr, stream);
+    return exact_points(problems.front().points, stream);
 }
 
 int64_t points_bytes(Assigner assigner, const Workload& workload) {
     const auto [batch, n, d, k, dtype, precision, plain, space] = workload;
     constexpr int64_t kStaging = int64_t{4} << 20; // of host rows on their way
-    const int64_t parts = 8 * parts_of(n);
     if (assigner == Assigner::exact) {
-        return batch * (DevicePoints::bytes(n, d) + parts) + kStaging;
+        return batch * DevicePoints::bytes(n, d) + kStaging;
     }
     if (assigner == Assigner::direct) {
-        return batch * (4 * n * d + Scaling::bytes(d) + parts) + kStaging;
+        return batch * (4 * n * d + Scaling::bytes(d)) + kStaging;
     }
     const bool half = dtype == DType::f16 || dtype == DType::bf16;
     const bool in_place = half && space == MemorySpace::device; // as a rule
-    return batch * ((in_place ? 0 : 2 * n * padded_columns(d)) + parts) + kStaging;
+    return (in_place ? 0 : batch * 2 * n * padded_columns(d)) + kStaging;
 }
 
 int64_t iteration_bytes(Assigner assigner, const Workload& workload, int limbs) {
     const auto [batch, n, d, k, dtype, precision, plain, space] = workload;
-    const int64_t weights = plain ? 0 : 12 * n;             // and every point's value
-    const int64_t slots = 2 * (8 * k * d + 16 * k) + 8 * k; // centroids, means, sizes, gains
+    const int64_t weights = plain ? 0 : 12 * n;              // and every point's value
+    const int64_t slots = 2 * (8 * k * d + 16 * k) + 16 * k; // centroids, means, sizes, gains
     const int64_t ids = 4 * n;
     const int64_t all =
             batch * (weights + slots + ids) + CentroidUpdate::bytes(batch, n, d, k, limbs);

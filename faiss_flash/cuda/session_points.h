@@ -16,14 +16,8 @@ namespace faiss_flash::cuda {
 /// Device arrays that an assignment fills.
 struct AssignmentArrays {
     int32_t* ids;            ///< [batch x n]
+    double* values;          ///< [n] as ExactOutput's, or null: all but the exact assigner
     IterationCounts* counts; ///< [batch] added to
-};
-
-/// What adds up to the objective of an assignment.
-struct ObjectiveParts {
-    const double* parts; ///< [batch x parts_of(n)] (update/reduce.h), on the device
-    bool gains;          ///< the update's gains are to be added,
-    const float* mean;   ///< [batch x d] of points and centroids less this, or null
 };
 
 class SessionPoints {
@@ -39,8 +33,6 @@ class SessionPoints {
             cudaStream_t stream) = 0;
     /// Of the last iteration that the host has seen: what to expect of the next ones.
     virtual void told(const IterationStats& /*stats*/) {}
-    /// Of the last assignment.
-    virtual ObjectiveParts objective() const = 0;
     /// True where an iteration is short enough to be worth replaying as a graph.
     virtual bool replays() const = 0;
 };
@@ -76,15 +68,13 @@ inline constexpr int kExpectedLimbs = 2;
 /// leave float32's range.
 bool fast_holds(DType dtype, double largest);
 
-/// weighted: the update's sums are not those of the points.
-std::unique_ptr<SessionPoints> exact_points(
-        const Points& points, Metric metric, bool weighted, cudaStream_t stream);
+std::unique_ptr<SessionPoints> exact_points(const Points& points, cudaStream_t stream);
 
 std::unique_ptr<SessionPoints> direct_points(
         const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream);
 
 /// f16 and bf16 rows that lie side by side on the device stay where they are.
 std::unique_ptr<SessionPoints> fast_points(
-        const std::vector<Problem>& problems, Metric metric, cudaStream_t stream);
+        const std::vector<Problem>& problems, cudaStream_t stream);
 
 } // namespace faiss_flash::cuda

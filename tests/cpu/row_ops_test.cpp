@@ -1,5 +1,5 @@
 /// All instruction sets must give the same bits.
-#include <faiss_flash/core/fixed_point.h>
+#include <faiss_flash/core/objective.h>
 #include <faiss_flash/cpu/row_ops.h>
 
 #include <support/data.h>
@@ -37,6 +37,44 @@ TEST_P(RowOpsTest, SumsAgreeBitForBit) {
                 ops.center(a.data(), b.data(), 0.25f, d, out.data()),
                 reference.center(a.data(), b.data(), 0.25f, d, expected.data()));
         EXPECT_EQ(out, expected);
+    }
+}
+
+/// What a cluster adds to the objective, of sums in one limb to four.
+TEST_P(RowOpsTest, GainsAndSquaresAgreeBitForBit) {
+    const RowOps& reference = *variants[count - 1];
+    ColumnRange range(d);
+    reference.widen_range(a.data(), 1, d, range.largest.data(), range.smallest.data());
+    for (const double smaller : {0x1p20, 1.0, 0x1p-40, 0x1p-80}) {
+        ColumnRange wide = range;
+        for (double& smallest : wide.smallest) {
+            smallest *= smaller;
+        }
+        const FixedPoint format = FixedPoint::plan(wide, 1000);
+        std::vector<int64_t> sums(static_cast<size_t>(format.limbs * d));
+        for (int i = 0; i < 3; i++) {
+            reference.accumulate(a.data(), 1, format, 0, d, sums.data(), d);
+        }
+        for (int v = 0; v < count; v++) {
+            for (const bool l2 : {true, false}) {
+                Floats mean(a.size());
+                Floats expected_mean(a.size());
+                const auto finish = [&](const RowOps& ops, Floats& to) {
+                    return ops.finish(l2, b.data(), 3, format, d, sums.data(), d, to.data());
+                };
+                const DoubleDouble gain = finish(*variants[v], mean);
+                const DoubleDouble expected_gain = finish(reference, expected_mean);
+                EXPECT_EQ(gain.high, expected_gain.high) << variants[v]->isa;
+                EXPECT_EQ(gain.low, expected_gain.low) << variants[v]->isa;
+                EXPECT_EQ(mean, expected_mean) << variants[v]->isa;
+                EXPECT_NEAR(mean[0], a[0], 1e-7f * std::abs(a[0]));
+            }
+            std::vector<int64_t> squares(sums.size());
+            std::vector<int64_t> expected(sums.size());
+            variants[v]->accumulate_squares(a.data(), format, d, squares.data());
+            reference.accumulate_squares(a.data(), format, d, expected.data());
+            EXPECT_EQ(squares, expected) << variants[v]->isa;
+        }
     }
 }
 

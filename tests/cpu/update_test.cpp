@@ -50,6 +50,25 @@ std::vector<int32_t> random_ids(int64_t n, int64_t k, unsigned seed) {
     return ids;
 }
 
+/// To the last bit but one of float64, in binary128.
+void expect_exact_objective(
+        double objective,
+        const Floats& x,
+        const Floats& centroids,
+        const std::vector<int32_t>& ids,
+        int64_t d) {
+    __float128 expected = 0;
+    for (size_t i = 0; i < ids.size(); i++) {
+        for (size_t j = 0; j < static_cast<size_t>(d); j++) {
+            const __float128 difference =
+                    static_cast<__float128>(x[i * static_cast<size_t>(d) + j]) -
+                    centroids[static_cast<size_t>(ids[i]) * static_cast<size_t>(d) + j];
+            expected += difference * difference;
+        }
+    }
+    EXPECT_NEAR(objective, static_cast<double>(expected), 3e-16 * objective);
+}
+
 struct Update : testing::TestWithParam<bool> {};
 
 TEST_P(Update, MeansAreRoundedExactSums) {
@@ -61,9 +80,10 @@ TEST_P(Update, MeansAreRoundedExactSums) {
     const Floats weights = GetParam() ? test::normal(n, 1, 2, 5, 0.5f) : Floats();
     const auto ids = random_ids(n, k - 1, 3); // the last cluster stays empty
     const Points points(VectorView::of(x.data(), n, d));
-    CentroidUpdate update(points, weights.empty() ? nullptr : weights.data());
+    CentroidUpdate update(points, weights.empty() ? nullptr : weights.data(), Metric::l2);
     StepResult result;
-    update.run(ids, k, result);
+    const Floats centroids = test::normal(k, d, 4, 10, 3);
+    update.run(ids, centroids.data(), k, result);
     const Floats expected = exact_means(x, weights, ids, k, d);
     for (size_t c = 0; c < expected.size(); c++) {
         // Two roundings (to double, then to float) can differ from one in the last bit.
@@ -72,6 +92,22 @@ TEST_P(Update, MeansAreRoundedExactSums) {
     EXPECT_EQ(result.sizes.back(), 0);
     EXPECT_EQ(result.weights.back(), 0);
     EXPECT_GT(result.sizes[0], 8192);
+    if (!GetParam()) {
+        expect_exact_objective(result.objective, x, centroids, ids, d);
+    }
+}
+
+/// Centres at 1e3 with a spread of 1e-3: 12 of a sum's digits cancel.
+TEST(UpdateObjective, KeepsItsDigitsFarOut) {
+    const int64_t n = 30000;
+    const int64_t d = 24;
+    const Floats x = test::normal(n, d, 1, 1e3f, 1e-3f);
+    const Floats centroids = test::normal(50, d, 2, 1e3f, 1e-3f);
+    const auto ids = random_ids(n, 50, 3);
+    const Points points(VectorView::of(x.data(), n, d));
+    StepResult result;
+    CentroidUpdate(points, nullptr, Metric::l2).run(ids, centroids.data(), 50, result);
+    expect_exact_objective(result.objective, x, centroids, ids, d);
 }
 
 TEST_P(Update, SameBitsForAnyNumberOfThreads) {
@@ -84,13 +120,15 @@ TEST_P(Update, SameBitsForAnyNumberOfThreads) {
     std::vector<StepResult> results(3);
     for (size_t run = 0; run < 3; run++) {
         omp_set_num_threads(run == 0 ? 1 : 4);
-        CentroidUpdate(points, weights.empty() ? nullptr : weights.data())
-                .run(ids, 20, results[run]);
+        CentroidUpdate(points, weights.empty() ? nullptr : weights.data(), Metric::l2)
+                .run(ids, x.data(), 20, results[run]);
     }
     omp_set_num_threads(before);
     EXPECT_EQ(results[1].means, results[0].means);
     EXPECT_EQ(results[2].means, results[0].means);
     EXPECT_EQ(results[1].weights, results[0].weights);
+    EXPECT_EQ(results[1].objective, results[0].objective);
+    EXPECT_EQ(results[2].objective, results[0].objective);
 }
 
 INSTANTIATE_TEST_SUITE_P(Weighted, Update, testing::Bool());
@@ -102,7 +140,7 @@ TEST(UpdateOrder, PointOrderDoesNotMatter) {
     StepResult forward;
     {
         const Points points(VectorView::of(x.data(), n, 5));
-        CentroidUpdate(points, nullptr).run(ids, 8, forward);
+        CentroidUpdate(points, nullptr, Metric::l2).run(ids, x.data(), 8, forward);
     }
     std::vector<int64_t> reversed(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; i++) {
@@ -111,8 +149,9 @@ TEST(UpdateOrder, PointOrderDoesNotMatter) {
     std::reverse(ids.begin(), ids.end());
     const Points points(VectorView::of(x.data(), n, 5), reversed);
     StepResult backward;
-    CentroidUpdate(points, nullptr).run(ids, 8, backward);
+    CentroidUpdate(points, nullptr, Metric::l2).run(ids, x.data(), 8, backward);
     EXPECT_EQ(backward.means, forward.means);
+    EXPECT_EQ(backward.objective, forward.objective);
 }
 
 } // namespace

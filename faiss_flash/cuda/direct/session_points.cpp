@@ -1,7 +1,6 @@
 #include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/session_points.h>
-#include <faiss_flash/cuda/update/reduce.h>
 
 namespace faiss_flash::cuda {
 
@@ -16,7 +15,6 @@ class DirectPoints final : public SessionPoints {
           d_(problems.front().points.d()),
           rows_(static_cast<size_t>(batch_ * n_ * d_), stream),
           scaling_(batch_, d_, stream),
-          parts_(static_cast<size_t>(batch_ * parts_of(n_)), stream),
           table_(batch_, k, d_, metric, stream) {
         std::vector<Points> points;
         points.reserve(problems.size());
@@ -25,8 +23,6 @@ class DirectPoints final : public SessionPoints {
         }
         load_batch(points, rows_.get(), stream);
         scaling_.find(rows_.get(), n_, values_of(points.front()), stream);
-        sum_squares(
-                metric, rows_.get(), d_, batch_, n_, d_, scaling_.mean.get(), parts_.get(), stream);
     }
 
     UpdateRows rows() const override { return {rows_.get(), DType::f32, batch_, n_, d_, 4 * d_}; }
@@ -41,15 +37,12 @@ class DirectPoints final : public SessionPoints {
                 rows_.get(), n_, scaling_, centroids, table_, output.ids, output.counts, stream);
     }
 
-    ObjectiveParts objective() const override { return {parts_.get(), true, scaling_.mean.get()}; }
-
     bool replays() const override { return true; }
 
    private:
     const int64_t batch_, n_, d_;
     Buffer<float> rows_;
     Scaling scaling_;
-    Buffer<double> parts_;
     DirectTable table_;
 };
 

@@ -1,7 +1,6 @@
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/exact/points.h>
 #include <faiss_flash/cuda/session_points.h>
-#include <faiss_flash/cuda/update/reduce.h>
 
 #include <optional>
 
@@ -11,15 +10,8 @@ namespace {
 
 class ExactPoints final : public SessionPoints {
    public:
-    ExactPoints(const Points& points, Metric metric, bool weighted, cudaStream_t stream)
-        : points_(points, 0, points.n(), stream),
-          measures_(weighted),
-          values_(static_cast<size_t>(weighted ? points.n() : 1), stream),
-          parts_(static_cast<size_t>(parts_of(points.n())), stream) {
-        const int64_t n = points.n();
-        const int64_t d = points.d();
-        sum_squares(metric, points_.rows(), d, 1, n, d, points_.mean(), parts_.get(), stream);
-    }
+    ExactPoints(const Points& points, cudaStream_t stream)
+        : points_(points, 0, points.n(), stream) {}
 
     UpdateRows rows() const override {
         return {points_.rows(), DType::f32, 1, points_.n(), points_.d(), 4 * points_.d()};
@@ -36,12 +28,9 @@ class ExactPoints final : public SessionPoints {
                 centroids,
                 k,
                 metric,
-                {output.ids, measures_ ? values_.get() : nullptr, output.counts},
+                {output.ids, output.values, output.counts},
                 expected_,
                 stream);
-        if (measures_) {
-            sum_parts(values_.get(), points_.n(), parts_.get(), stream);
-        }
     }
 
     /// Fewer rows are open from iteration to iteration, as a rule; else no guess is safe.
@@ -51,23 +40,18 @@ class ExactPoints final : public SessionPoints {
         expected_ = grows ? std::nullopt : std::make_optional(expected_after(redone_));
     }
 
-    ObjectiveParts objective() const override { return {parts_.get(), !measures_, points_.mean()}; }
-
     bool replays() const override { return false; }
 
    private:
     DevicePoints points_;
-    const bool measures_; ///< every point's value, for the objective
-    Buffer<double> values_, parts_;
     int64_t redone_ = -1;
     std::optional<int64_t> expected_; ///< rows that an assignment leaves open
 };
 
 } // namespace
 
-std::unique_ptr<SessionPoints> exact_points(
-        const Points& points, Metric metric, bool weighted, cudaStream_t stream) {
-    return std::make_unique<ExactPoints>(points, metric, weighted, stream);
+std::unique_ptr<SessionPoints> exact_points(const Points& points, cudaStream_t stream) {
+    return std::make_unique<ExactPoints>(points, stream);
 }
 
 } // namespace faiss_flash::cuda

@@ -1,6 +1,6 @@
 // Budget: the means once in and once out.
 //
-// Compiled without contraction: lengths have the host's bits.
+// Compiled without contraction: lengths and objectives have the host's bits.
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/finish.h>
 
@@ -13,40 +13,62 @@ namespace {
 constexpr int kThreads = 256;
 
 struct Sums {
-    double objective;
     double squares; ///< of integers: exact in any order as far as a double holds them
     double empty;
     __device__ Sums operator+(const Sums& other) const {
-        return {objective + other.objective, squares + other.squares, empty + other.empty};
+        return {squares + other.squares, empty + other.empty};
     }
 };
 
-/// Of one problem, by one block, in a fixed order.
+/// As the host's fold(); for the first thread.
+__device__ DoubleDouble sum_of_gains(const DoubleDouble* gains, int64_t k) {
+    static_assert(kClusterLanes == kThreads);
+    __shared__ DoubleDouble lanes[kThreads];
+    DoubleDouble mine{};
+    for (int64_t i = threadIdx.x; i < k; i += kThreads) {
+        mine = add(mine, gains[i]);
+    }
+    int width = kThreads;
+    while (width / 2 >= k) {
+        width /= 2;
+    }
+    for (width /= 2; width > 0; width /= 2) {
+        lanes[threadIdx.x] = mine;
+        __syncthreads();
+        mine = add(mine, lanes[(threadIdx.x + width) % kThreads]);
+        __syncthreads();
+    }
+    return mine;
+}
+
+/// Of one problem, by one block.
 __device__ void describe(
         const IterationArrays& arrays, int64_t frozen, int64_t k, ClusterStats* stats) {
     using Reduce = cub::BlockReduce<Sums, kThreads, cub::BLOCK_REDUCE_WARP_REDUCTIONS>;
     __shared__ typename Reduce::TempStorage storage;
     const int64_t problem = blockIdx.y;
-    const double* parts = arrays.parts + problem * arrays.part_count;
     Sums mine{};
-    for (int64_t i = threadIdx.x; i < arrays.part_count; i += kThreads) {
-        mine.objective += parts[i];
-    }
     for (int64_t i = threadIdx.x; i < k; i += kThreads) {
         const auto size = static_cast<double>(arrays.sizes[problem * k + i]);
         mine.squares += size * size;
         mine.empty += i >= frozen && arrays.weights[problem * k + i] == 0 ? 1 : 0;
-        mine.objective += arrays.gains ? arrays.gains[problem * k + i] : 0.0;
     }
     const Sums all =
             Reduce(storage).Reduce(mine, [](const Sums& a, const Sums& b) { return a + b; });
+    const DoubleDouble gains =
+            arrays.gains ? sum_of_gains(arrays.gains + problem * k, k) : DoubleDouble{};
     if (threadIdx.x == 0) {
+        const bool l2 = arrays.squares;
+        const double objective =
+                arrays.gains
+                        ? objective_of(l2, l2 ? arrays.squares[problem] : DoubleDouble{}, gains)
+                        : value_of(*arrays.values);
         stats[problem] = {
-                all.objective,
-                all.squares,
-                arrays.counts[problem],
-                static_cast<int64_t>(all.empty)};
+                objective, all.squares, arrays.counts[problem], static_cast<int64_t>(all.empty)};
         arrays.counts[problem] = {};
+        if (!arrays.gains) {
+            *arrays.values = {};
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/objective.h>
 #include <faiss_flash/cuda/exact/assign.h>
 
 #include <cuda_runtime_api.h>
@@ -20,14 +21,14 @@ struct ClusterStats {
 
 /// Arrays of one iteration of `batch` problems, on the device.
 struct IterationArrays {
-    const float* centroids; ///< [batch x k x d] that the iteration started from
-    const float* means;     ///< [batch x k x d]
-    const int64_t* sizes;   ///< [batch x k]
-    const double* weights;  ///< [batch x k]
-    const double* parts;    ///< [batch x parts] that add up to the objective
-    int64_t part_count;
-    const double* gains;     ///< [batch x k] that are added to it, or null
-    IterationCounts* counts; ///< [batch], read and cleared
+    const float* centroids;      ///< [batch x k x d] that the iteration started from
+    const float* means;          ///< [batch x k x d]
+    const int64_t* sizes;        ///< [batch x k]
+    const double* weights;       ///< [batch x k]
+    const DoubleDouble* squares; ///< [batch] of the points, or null for products
+    const DoubleDouble* gains;   ///< [batch x k] of the clusters, or null where
+    LongSum* values;             ///< the points' values have been added up; read and cleared
+    IterationCounts* counts;     ///< [batch], read and cleared
 };
 
 /// next [batch x k x d]: the frozen rows of the centroids, the means after the rules for the

@@ -32,6 +32,12 @@ struct SumLayout {
         const int lane = within & (lanes() - 1);
         return place - within + (lane << vector_bits) + (within >> lane_bits);
     }
+    /// Where a column's sum lies.
+    __host__ __device__ int place(int column) const {
+        const int within = column & (slice() - 1);
+        const int of_lane = within & ((1 << vector_bits) - 1);
+        return column - within + (of_lane << lane_bits) + (within >> vector_bits);
+    }
 };
 
 } // namespace faiss_flash::cuda

@@ -1,6 +1,7 @@
-// Compiled without contraction: means have the CPU backend's bits.
+// Compiled without contraction: means and gains have the CPU backend's bits.
 //
-// Budget: K d limbs 8 bytes once, K d 4 written.
+// Budget: K d limbs 8 bytes once, K d 4 read and written.
+#include <faiss_flash/core/objective.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/means.h>
 
@@ -10,8 +11,13 @@ namespace {
 
 constexpr int kThreads = 128;
 
-/// One warp a cluster.
+__device__ DoubleDouble shuffled(DoubleDouble value, int width) {
+    return {__shfl_xor_sync(~0u, value.high, width), __shfl_xor_sync(~0u, value.low, width)};
+}
+
+/// One warp a cluster, whose lanes are the objective's (core/objective.h).
 __global__ void mean_kernel(const MeanArguments arguments) {
+    static_assert(kColumnLanes == 32);
     const int64_t cluster = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     if (cluster >= arguments.clusters) {
@@ -20,7 +26,6 @@ __global__ void mean_kernel(const MeanArguments arguments) {
     const int d = arguments.d;
     const int64_t problem = cluster / arguments.k;
     const double* units = arguments.units + problem * (d + 1);
-    const float* mean = arguments.gains.mean ? arguments.gains.mean + problem * d : nullptr;
     const SumLayout& layout = arguments.layout;
     long long* row = arguments.sums + cluster * arguments.limbs * layout.places;
     // Factors are powers of two: as exact as the host's divisions.
@@ -32,47 +37,50 @@ __global__ void mean_kernel(const MeanArguments arguments) {
         }
         return total * units[column];
     };
+    const auto exact_value = [&](int place, int column) {
+        DoubleDouble total = of_integer(row[(arguments.limbs - 1) * layout.places + place]);
+        for (int limb = arguments.limbs - 2; limb >= 0; limb--) {
+            const DoubleDouble part = of_integer(row[limb * layout.places + place]);
+            total = add(scaled(total, arguments.limb_unit), part);
+        }
+        return scaled(total, units[column]);
+    };
     const auto size = static_cast<int64_t>(arguments.counts[cluster]);
     const double weight =
             arguments.weighted ? value(layout.places - 1, d) : static_cast<double>(size);
     const double inverse = weight == 0 ? 0 : 1 / weight;
     const bool l2 = arguments.gains.metric == Metric::l2;
-    double gain = 0;
+    const bool gains = arguments.output.gains;
+    DoubleDouble gain{};
     constexpr int kEach = 4; // columns whose loads are on their way together
-    for (int first = lane; first < layout.places - 1; first += 32 * kEach) {
-        double sums[kEach];
-        float centroids[kEach];
-        float means[kEach];
+    for (int first = lane; first < d; first += 32 * kEach) {
+        double totals[kEach];
+        double centroids[kEach];
+        DoubleDouble sums[kEach];
 #pragma unroll
         for (int i = 0; i < kEach; i++) {
-            const int place = first + 32 * i;
-            const int column = layout.column(place);
-            const bool exists = place < layout.places - 1 && column < d;
-            sums[i] = exists ? value(place, column) : 0.0;
-            centroids[i] = exists && arguments.output.gains
-                                   ? arguments.gains.centroids[cluster * d + column]
-                                   : 0.0f;
-            means[i] = exists && mean ? mean[column] : 0.0f;
+            const int column = first + 32 * i;
+            const int place = layout.place(column);
+            const bool exists = column < d;
+            totals[i] = exists ? value(place, column) : 0.0;
+            sums[i] = exists && gains ? exact_value(place, column) : DoubleDouble{};
+            centroids[i] = exists && gains ? arguments.gains.centroids[cluster * d + column] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < kEach; i++) {
-            const int place = first + 32 * i;
-            const int column = layout.column(place);
-            if (place < layout.places - 1 && column < d) {
-                arguments.output.means[cluster * d + column] =
-                        static_cast<float>(sums[i] * inverse);
+            const int column = first + 32 * i;
+            if (column < d) {
+                const auto mean = static_cast<float>(totals[i] * inverse);
+                arguments.output.means[cluster * d + column] = mean;
             }
-            if (l2) {
-                const double c = double{centroids[i]} - double{means[i]};
-                const double sum = sums[i] - static_cast<double>(size) * double{means[i]};
-                gain += c * (static_cast<double>(size) * c - 2 * sum);
-            } else {
-                gain += double{centroids[i]} * sums[i];
+            if (column < d && gains) {
+                const auto points = static_cast<double>(size);
+                gain = add(gain, gain_of(l2, centroids[i], points, sums[i]));
             }
         }
     }
     for (int width = 16; width > 0; width /= 2) {
-        gain += __shfl_xor_sync(~0u, gain, width); // all have read the count, too
+        gain = add(gain, shuffled(gain, width)); // all have read the count, too
     }
     for (int place = lane; !arguments.keep && place < arguments.limbs * layout.places;
          place += 32) {
@@ -81,7 +89,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
     if (lane == 0) {
         arguments.output.sizes[cluster] = size;
         arguments.output.weights[cluster] = weight;
-        if (arguments.output.gains) {
+        if (gains) {
             arguments.output.gains[cluster] = gain;
         }
         if (!arguments.keep) {

@@ -11,7 +11,9 @@
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/update/means.h>
+#include <faiss_flash/cuda/update/squares.h>
 #include <faiss_flash/cuda/update/update.h>
+#include <faiss_flash/cuda/update/elements.cuh>
 #include <faiss_flash/cuda/update/sums.cuh>
 
 #include <algorithm>
@@ -138,18 +140,6 @@ __global__ void clear_kernel(
     }
 }
 
-/// Calls body(Element()) for the type of the rows.
-template <class Body>
-void with_element(DType dtype, const Body& body) {
-    if (dtype == DType::f16) {
-        body(__half());
-    } else if (dtype == DType::bf16) {
-        body(__nv_bfloat16());
-    } else {
-        body(float());
-    }
-}
-
 /// True where pieces of every column's values are exact as float32: none is subnormal or infinite.
 /// The last of `columns` are the weights'.
 bool fits_float(const FixedPoint& format, const ColumnRange& range, int64_t columns) {
@@ -166,12 +156,13 @@ bool fits_float(const FixedPoint& format, const ColumnRange& range, int64_t colu
 
 } // namespace
 
-CentroidUpdate::CentroidUpdate(const UpdateRows& rows, const float* weights, cudaStream_t stream)
+CentroidUpdate::CentroidUpdate(
+        const UpdateRows& rows, const float* weights, DoubleDouble* squares, cudaStream_t stream)
     : rows_(rows),
       weights_(weights),
       units_(static_cast<size_t>(rows.batch * (rows.d + 1)), stream),
       scale_(static_cast<size_t>(rows.batch * (rows.d + 1)), stream) {
-    plan(stream);
+    plan(squares, stream);
 }
 
 std::vector<ColumnRange> CentroidUpdate::find_ranges(cudaStream_t stream) const {
@@ -220,14 +211,18 @@ std::vector<ColumnRange> CentroidUpdate::find_ranges(cudaStream_t stream) const 
     return ranges;
 }
 
-void CentroidUpdate::plan(cudaStream_t stream) {
+void CentroidUpdate::plan(DoubleDouble* squares, cudaStream_t stream) {
     const int64_t columns = rows_.d + 1;
     in_float_ = !weights_;
     std::vector<double> units;
     std::vector<float> scale;
     // Each problem's scales are its own, so that its means have the bits that they have alone;
     // limbs that only others need are zeros.
-    for (const ColumnRange& range : find_ranges(stream)) {
+    const std::vector<ColumnRange> ranges = find_ranges(stream);
+    if (squares) {
+        sum_squares(rows_, ranges, squares, stream);
+    }
+    for (const ColumnRange& range : ranges) {
         const FixedPoint format = FixedPoint::plan(range, rows_.n);
         const auto weights_column = range.largest.end() - 1;
         largest_ = std::max(largest_, *std::max_element(range.largest.begin(), weights_column));

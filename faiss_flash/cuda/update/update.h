@@ -2,6 +2,7 @@
 /// same bits as the CPU backend's in any order of addition.
 #pragma once
 
+#include <faiss_flash/core/double_double.h>
 #include <faiss_flash/core/fixed_point.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/update/layout.h>
@@ -27,7 +28,12 @@ class CentroidUpdate {
     /// weights [n] of one problem's float32 rows (null = all 1), on the device; all must be finite
     /// and outlive the update. Unless rows are f16, waits for the device: the scales are planned on
     /// the host.
-    CentroidUpdate(const UpdateRows& rows, const float* weights, cudaStream_t stream);
+    /// squares: [batch] on the device, filled with the rows' sums of squares, or null.
+    CentroidUpdate(
+            const UpdateRows& rows,
+            const float* weights,
+            DoubleDouble* squares,
+            cudaStream_t stream);
 
     /// Takes the memory that run() needs for k clusters a problem.
     void reserve(int64_t k, cudaStream_t stream);
@@ -42,20 +48,17 @@ class CentroidUpdate {
 
     /// Device arrays that run() fills.
     struct Output {
-        int64_t* sizes;          ///< [batch x k]
-        double* weights;         ///< [batch x k] sums of weights; equal to sizes without weights
-        float* means;            ///< [batch x k x d] zeros where the weight is 0
-        double* gains = nullptr; ///< [batch x k], or null: see Gains
+        int64_t* sizes;  ///< [batch x k]
+        double* weights; ///< [batch x k] sums of weights; equal to sizes without weights
+        float* means;    ///< [batch x k x d] zeros where the weight is 0
+        DoubleDouble* gains = nullptr; ///< [batch x k], or null: see Gains
     };
 
-    /// What the points of a cluster with the sum S add to the objective, less their own squares:
-    /// size c.c - 2 c.S (l2) or c.S, for centroids c [batch x k x d] that the ids were found for.
-    /// For l2 `mean` [batch x d], or null, is subtracted from points and centroids first: fewer
-    /// bits cancel.
+    /// What clusters add to the objective (core/objective.h), with centroids [batch x k x d] that
+    /// the ids were found for.
     struct Gains {
         const float* centroids = nullptr;
         Metric metric = Metric::l2;
-        const float* mean = nullptr;
     };
 
     /// ids [batch x n]: of 0 .. k - 1, the k of the last reserve(); others are counted in
@@ -71,7 +74,7 @@ class CentroidUpdate {
    private:
     /// Of each problem's columns, the weights' last.
     std::vector<ColumnRange> find_ranges(cudaStream_t stream) const;
-    void plan(cudaStream_t stream);
+    void plan(DoubleDouble* squares, cudaStream_t stream);
     void sum(const Entries& entries, cudaStream_t stream);
 
     UpdateRows rows_;

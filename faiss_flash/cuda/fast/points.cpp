@@ -1,12 +1,6 @@
-// The objective follows from the sums of the clusters: the sum of |x|^2 does not change, and what
-// centroids add to it is the update's gains.
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/session_points.h>
-#include <faiss_flash/cuda/update/reduce.h>
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace faiss_flash::cuda {
 
@@ -14,14 +8,13 @@ namespace {
 
 class FastPoints final : public SessionPoints {
    public:
-    FastPoints(const std::vector<Problem>& problems, Metric metric, cudaStream_t stream)
+    FastPoints(const std::vector<Problem>& problems, cudaStream_t stream)
         : batch_(static_cast<int64_t>(problems.size())),
           n_(problems.front().points.n()),
           d_(problems.front().points.d()),
           bf16_(problems.front().points.view().dtype == DType::bf16),
           row_elements_(padded_columns(d_)),
-          best_(static_cast<size_t>(batch_ * n_), stream),
-          squares_(static_cast<size_t>(batch_ * parts_of(n_)), stream) {
+          best_(static_cast<size_t>(batch_ * n_), stream) {
         data_ = in_place(problems);
         if (!data_) {
             copy_ = Buffer<uint16_t>(static_cast<size_t>(batch_ * n_ * row_elements_), stream);
@@ -31,15 +24,6 @@ class FastPoints final : public SessionPoints {
                 const Points& points = problems[static_cast<size_t>(b)].points;
                 load_halves(points, 0, n_, bf16_, to, row_elements_, stream);
             }
-        }
-        const auto sum = [&](const auto* rows) {
-            sum_squares(
-                    metric, rows, row_elements_, batch_, n_, d_, nullptr, squares_.get(), stream);
-        };
-        if (bf16_) {
-            sum(static_cast<const __nv_bfloat16*>(data_));
-        } else {
-            sum(static_cast<const __half*>(data_));
         }
     }
 
@@ -60,8 +44,6 @@ class FastPoints final : public SessionPoints {
         const TensorRows rows = packed_rows(data_, bf16_, batch_, n_, d_, row_elements_);
         cuda::assign(rows, table_, {best_.get(), nullptr, output.ids}, stream);
     }
-
-    ObjectiveParts objective() const override { return {squares_.get(), true, nullptr}; }
 
     bool replays() const override { return true; }
 
@@ -86,7 +68,6 @@ class FastPoints final : public SessionPoints {
     const bool bf16_;
     const int64_t row_elements_;
     Buffer<float> best_;
-    Buffer<double> squares_;
     Buffer<uint16_t> copy_;
     const void* data_ = nullptr;
     CentroidTable table_;
@@ -95,8 +76,8 @@ class FastPoints final : public SessionPoints {
 } // namespace
 
 std::unique_ptr<SessionPoints> fast_points(
-        const std::vector<Problem>& problems, Metric metric, cudaStream_t stream) {
-    return std::make_unique<FastPoints>(problems, metric, stream);
+        const std::vector<Problem>& problems, cudaStream_t stream) {
+    return std::make_unique<FastPoints>(problems, stream);
 }
 
 } // namespace faiss_flash::cuda

@@ -91,11 +91,11 @@ struct VectorView {
 
 /// What one Lloyd iteration did. Fields have FAISS's meaning (ClusteringIterationStats).
 struct IterationStats {
-    double objective = 0; ///< sum over points of the distance (l2) or product, unweighted: the
-                          ///< exact one to a bit or two, the same bits on every backend
-    double time = 0;             ///< seconds since the first restart began
-    double time_search = 0;      ///< seconds of these spent assigning points
-    double time_update = 0;      ///< seconds of these spent on sums and new centroids
+    double objective = 0;   ///< sum over points of the distance (l2) or product, unweighted: the
+                            ///< exact one to a bit or two, the same bits on every backend
+    double time = 0;        ///< seconds since the first restart began
+    double time_search = 0; ///< seconds of these spent assigning points
+    double time_update = 0; ///< seconds of these spent on sums and new centroids
     double imbalance_factor = 1; ///< k * sum(size^2) / n^2; 1 = all clusters equally large
     int64_t nsplit = 0;          ///< empty clusters that were given half of a large one
     int64_t redone = 0;          ///< points whose scores in 16 bits were too close (GPU, exact)

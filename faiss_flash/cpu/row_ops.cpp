@@ -123,10 +123,10 @@ float rough_distance(const float* a, const float* b, int64_t d) {
 
 // Four lanes, widened as they are read: one instruction, where the compiler finds three by itself.
 using FourDoubles = double __attribute__((vector_size(32)));
-using FourFloats = float __attribute__((vector_size(16), aligned(4), may_alias));
 #ifdef __AVX__
 #define FAISS_FLASH_WIDE(from) FourDoubles(_mm256_cvtps_pd(_mm_loadu_ps(from)))
 #else
+using FourFloats = float __attribute__((vector_size(16), aligned(4), may_alias));
 #define FAISS_FLASH_WIDE(from) \
     __builtin_convertvector(*reinterpret_cast<const FourFloats*>(from), FourDoubles)
 #endif

@@ -71,18 +71,20 @@ __global__ void square_kernel(const SquareArguments arguments) {
 __global__ void total_kernel(const SquareArguments arguments, DoubleDouble* squares) {
     static_assert(kColumnLanes == 32);
     __shared__ DoubleDouble lanes[kColumnLanes];
-    const auto [rows, row_bytes, n, d, units, limb_step, limbs, sums] = arguments;
+    const int64_t d = arguments.d;
+    const int limbs = arguments.limbs;
     const int64_t problem = blockIdx.x;
     DoubleDouble mine{};
     for (int64_t column = threadIdx.x; column < d; column += kColumnLanes) {
         const auto part = [&](int limb) {
-            return of_integer(static_cast<int64_t>(sums[(problem * limbs + limb) * d + column]));
+            return of_integer(
+                    static_cast<int64_t>(arguments.sums[(problem * limbs + limb) * d + column]));
         };
         DoubleDouble total = part(limbs - 1);
         for (int limb = limbs - 2; limb >= 0; limb--) {
-            total = add(scaled(total, 1 / limb_step), part(limb));
+            total = add(scaled(total, 1 / arguments.limb_step), part(limb));
         }
-        mine = add(mine, scaled(total, units[problem * d + column]));
+        mine = add(mine, scaled(total, arguments.units[problem * d + column]));
     }
     lanes[threadIdx.x] = mine;
     __syncwarp();

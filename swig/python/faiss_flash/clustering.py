@@ -56,7 +56,7 @@ def train_clustering(clustering, device, x, index, weights=None):
 
     A training that fails leaves centroids, iteration_stats and the index as they were.
     """
-    x, weights = _checked(clustering, x, index, weights)
+    x, weights = checked(clustering.d, x, index, weights)
     given = faiss.vector_to_array(clustering.centroids)
     if given.size % clustering.d != 0:
         raise InvalidArgument(
@@ -95,14 +95,11 @@ def _append_stats(vector, iterations):
         vector.push_back(converted)
 
 
-def check_index(index, d):
+def checked(d, x, index, weights):
+    """What train() of a clustering of d columns is given: x and weights as arrays."""
     require_index(index)
+    x = as_finite_floats(x, d)
     _check_d(d, "index", index)
-
-
-def _checked(clustering, x, index, weights):
-    check_index(index, clustering.d)
-    x = as_finite_floats(x, clustering.d)
     return x, None if weights is None else as_weights(weights, len(x)).ravel()
 
 
@@ -119,7 +116,7 @@ class CheckedClustering:
 
         Raises InvalidArgument, a ValueError, naming the argument for bad input.
         """
-        x, weights = _checked(self, x, index, weights)
+        x, weights = checked(self.d, x, index, weights)
         super().train(x, index, weights)
 
     def train_encoded(self, x, codec, index, weights=None):

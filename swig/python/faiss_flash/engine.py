@@ -19,21 +19,23 @@ _METRICS = {
 
 _PRECISIONS = {"exact": swig_engine.Precision_exact, "fast": swig_engine.Precision_fast}
 
-# The engine's own names of the options that kmeans() and batch_kmeans() take, and their defaults.
-_OPTIONS = (
-    "niter",
-    "nredo",
-    "spherical",
-    "int_centroids",
-    "frozen_centroids",
-    "min_points_per_centroid",
-    "max_points_per_centroid",
-    "seed",
-    "use_faster_subsampling",
-    "verbose",
-    "return_assignment",
-)
-_DEFAULTS = {name: getattr(swig_engine.KMeansOptions(), name) for name in _OPTIONS}
+# The options that kmeans() and batch_kmeans() take by the engine's own names, and their defaults.
+_DEFAULTS = {
+    name: getattr(swig_engine.KMeansOptions(), name)
+    for name in (
+        "niter",
+        "nredo",
+        "spherical",
+        "int_centroids",
+        "frozen_centroids",
+        "min_points_per_centroid",
+        "max_points_per_centroid",
+        "seed",
+        "use_faster_subsampling",
+        "verbose",
+        "return_assignment",
+    )
+}
 
 
 @dataclass

@@ -6,10 +6,10 @@ import faiss
 import numpy as np
 
 from . import trace
-from .arrays import as_floats, as_weights
+from .arrays import as_floats
 from .atomic import undone_on_error
-from .calls import as_finite_floats, check_finite
-from .clustering import STATS, check_index, cluster, float_objective, hold
+from .calls import as_finite_floats
+from .clustering import STATS, checked, cluster, float_objective, hold
 from .flat import nearest
 from .scope import calls_are_faisss, on_engine
 
@@ -33,9 +33,7 @@ class Kmeans(faiss.Kmeans):
         if not self._trains_here():
             with on_engine(self.device):
                 return super().train(x, weights, init_centroids)
-        check_index(self.index, self.d)
-        check_finite(x, "x")
-        weights = None if weights is None else as_weights(weights, len(x)).ravel()
+        x, weights = checked(self.d, x, self.index, weights)
         result = cluster(self.cp, self.k, x, self.index, weights, init_centroids, self.device)
         if result is None:
             return super().train(x, weights, init_centroids)
@@ -54,8 +52,8 @@ class Kmeans(faiss.Kmeans):
 
     def _trains_here(self):
         """Whether train() does not need faiss's Clustering in between, whose statistics take a
-        microsecond a number to write and to read: a small call has a few hundred. Before 1.8 the
-        index is made by faiss's train(); traced calls are told by Clustering's.
+        microsecond a number to write and to read: a small call has a few hundred. Where faiss has
+        no set_index(), its train() makes the index; traced calls are told by Clustering's.
         """
         return (
             type(self.cp) is faiss.ClusteringParameters

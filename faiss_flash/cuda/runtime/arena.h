@@ -19,7 +19,9 @@ class Arena {
     /// Counts, and gives out null.
     Arena() = default;
     /// A block of so many bytes, as another arena has counted.
-    Arena(int64_t bytes, cudaStream_t stream) : block_(static_cast<size_t>(bytes), stream) {}
+    Arena(int64_t bytes, cudaStream_t stream)
+        : block_(bytes > 0 ? Buffer<uint8_t>(static_cast<size_t>(bytes), stream)
+                           : Buffer<uint8_t>()) {}
     Arena(Arena&&) = default;
     Arena& operator=(Arena&&) = default;
 
@@ -38,7 +40,7 @@ class Arena {
     int64_t bytes() const { return most_; }
 
     /// What is taken while one lives is taken again by what comes after it: memory of steps that
-    /// follow each other.
+    /// follow each other. Whoever's steps these are holds a Steps around them.
     class Turn {
        public:
         explicit Turn(Arena& arena) : arena_(arena), before_(arena.taken_) {}
@@ -49,6 +51,23 @@ class Arena {
        private:
         Arena& arena_;
         const int64_t before_;
+    };
+
+    /// What is taken after one is apart from all that was taken while it lived, in a Turn or not.
+    class Steps {
+       public:
+        explicit Steps(Arena& arena)
+            : arena_(arena), most_before_(std::exchange(arena.most_, arena.taken_)) {}
+        Steps(const Steps&) = delete;
+        Steps& operator=(const Steps&) = delete;
+        ~Steps() {
+            arena_.taken_ = arena_.most_;
+            arena_.most_ = std::max(arena_.most_, most_before_);
+        }
+
+       private:
+        Arena& arena_;
+        const int64_t most_before_;
     };
 
    private:

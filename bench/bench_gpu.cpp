@@ -7,6 +7,7 @@
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/update.h>
 
@@ -38,16 +39,17 @@ void assign(State& state, Shape shape, bool second, bool generic) {
     const cuda::TensorRows& rows = problem.rows();
     const cuda::CentroidTable& table = problem.table();
     const cuda::AssignOutput output = problem.output(second);
-    cuda::AssignPlan plan =
-            cuda::choose_plan(cuda::shape_of(rows, table, output), cuda::device_info());
-    if (generic) {
-        plan = {cuda::AssignKernel::generic, 1};
-    }
+    const cuda::AssignShape of = cuda::shape_of(rows, table, output);
+    const cuda::Allocated<cuda::AssignWorkspace> workspace(nullptr, [&](cuda::Arena& arena) {
+        const cuda::AssignPlan unsplit{cuda::AssignKernel::generic, 1};
+        return generic ? cuda::AssignWorkspace(unsplit, of, arena)
+                       : cuda::AssignWorkspace(of, arena);
+    });
     bench::Events events;
-    cuda::assign(rows, table, output, nullptr, plan);
+    cuda::assign(rows, table, output, *workspace, nullptr);
     for (auto _ : state) {
         events.start();
-        cuda::assign(rows, table, output, nullptr, plan);
+        cuda::assign(rows, table, output, *workspace, nullptr);
         state.SetIterationTime(events.stop());
     }
     const auto points_total = static_cast<double>(shape.batch * shape.n);
@@ -125,13 +127,20 @@ void assign_exact(State& state, Shape shape, bool first, int64_t copies, DType d
     const cuda::Buffer<cuda::IterationCounts> counts(1, nullptr);
     cuda::check(cudaMemset(counts.get(), 0, sizeof(cuda::IterationCounts)), "clearing");
     const bench::TakenMemory memory;
-    const cuda::DevicePoints points(Points(view), 0, shape.n, nullptr);
+    const cuda::Buffer<float> rows(n * static_cast<size_t>(shape.d), nullptr);
+    cuda::Allocated<cuda::DevicePoints> points(nullptr, [&](cuda::Arena& arena) {
+        return cuda::DevicePoints(rows.get(), shape.n, shape.d, arena);
+    });
+    cuda::load_rows(Points(view), 0, shape.n, rows.get(), shape.d, nullptr);
+    points->prepare(shape.n, cuda::values_of(Points(view)), nullptr);
+    cuda::Allocated<cuda::ExactWorkspace> workspace(nullptr, [&](cuda::Arena& arena) {
+        return cuda::ExactWorkspace(shape.n, shape.d, shape.k, Metric::l2, arena);
+    });
     const auto run = [&](std::optional<int64_t> expected) {
         cuda::assign_exact(
-                points,
+                *points,
                 centroids.get(),
-                shape.k,
-                Metric::l2,
+                *workspace,
                 {ids.get(), nullptr, counts.get()},
                 expected,
                 nullptr);
@@ -246,9 +255,15 @@ void assign_memory(State& state, Shape shape) {
         uint64_t reset = 0;
         cuda::check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &reset), "memory");
         events.start();
-        cuda::CentroidTable table(shape.batch, shape.k, shape.d, false, Metric::l2, nullptr);
-        cuda::prepare_centroids(centroids.get(), table, nullptr);
-        cuda::assign(problem.rows(), table, problem.output(true), nullptr);
+        cuda::Allocated<cuda::CentroidTable> table(nullptr, [&](cuda::Arena& arena) {
+            return cuda::CentroidTable(shape.batch, shape.k, shape.d, false, Metric::l2, arena);
+        });
+        const cuda::AssignOutput output = problem.output(true);
+        const cuda::Allocated<cuda::AssignWorkspace> workspace(nullptr, [&](cuda::Arena& arena) {
+            return cuda::AssignWorkspace(cuda::shape_of(problem.rows(), *table, output), arena);
+        });
+        cuda::prepare_centroids(centroids.get(), *table, nullptr);
+        cuda::assign(problem.rows(), *table, output, *workspace, nullptr);
         state.SetIterationTime(events.stop());
         cuda::check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &highest), "memory");
     }

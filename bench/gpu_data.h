@@ -146,22 +146,25 @@ class AssignProblem {
    public:
     AssignProblem(int64_t batch, int64_t n, int64_t k, int64_t d)
         : points_(normal_halves(batch * n * d)),
-          table_(batch, k, d, false, Metric::l2, nullptr),
+          table_(nullptr,
+                 [&](cuda::Arena& arena) {
+                     return cuda::CentroidTable(batch, k, d, false, Metric::l2, arena);
+                 }),
           best_(static_cast<size_t>(batch * n), nullptr),
           second_(static_cast<size_t>(batch * n), nullptr),
           ids_(static_cast<size_t>(batch * n), nullptr) {
-        cuda::prepare_centroids(normal_floats(batch * k * d).get(), table_, nullptr);
+        cuda::prepare_centroids(normal_floats(batch * k * d).get(), *table_, nullptr);
         rows_ = cuda::packed_rows(points_.get(), false, batch, n, d, d);
     }
     const cuda::TensorRows& rows() const { return rows_; }
-    const cuda::CentroidTable& table() const { return table_; }
+    const cuda::CentroidTable& table() const { return *table_; }
     cuda::AssignOutput output(bool second) const {
         return {best_.get(), second ? second_.get() : nullptr, ids_.get()};
     }
 
    private:
     cuda::Buffer<uint16_t> points_;
-    cuda::CentroidTable table_;
+    cuda::Allocated<cuda::CentroidTable> table_;
     cuda::Buffer<float> best_, second_;
     cuda::Buffer<int32_t> ids_;
     cuda::TensorRows rows_;

@@ -1,9 +1,8 @@
 #include <faiss_flash/cuda/assign_rows.h>
 
 #include <faiss_flash/core/parallel.h>
-#include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/direct/session_points.h>
 #include <faiss_flash/cuda/exact/assign.h>
-#include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/event.h>
@@ -18,6 +17,49 @@ namespace {
 
 constexpr int64_t kChunkBytes = int64_t{512} << 20; // of points that are on the device at a time
 constexpr int64_t kRows = 4096;                     // of a host loop's pieces
+
+/// Of assign_in_chunks(): up to n rows at a time.
+struct Chunk {
+    Chunk(int64_t n, int64_t k, int64_t d, Metric metric, Arena& arena)
+        : rows(arena.take<float>(n * d)),
+          points(rows, n, d, arena),
+          workspace(n, d, k, metric, arena),
+          centroids(arena.take<float>(k * d)),
+          ids(arena.take<int32_t>(n)),
+          values(arena.take<double>(n)),
+          counts(arena.take<IterationCounts>(1)) {}
+
+    float* rows; ///< [n x d]
+    DevicePoints points;
+    ExactWorkspace workspace;
+    float* centroids; ///< [k x d]
+    int32_t* ids;     ///< [n]
+    double* values;   ///< [n]
+    IterationCounts* counts;
+};
+
+/// Of assign_together().
+struct DirectBatch {
+    DirectBatch(
+            int64_t batch,
+            int64_t n,
+            int64_t k,
+            int64_t d,
+            Metric metric,
+            bool measures,
+            Arena& arena)
+        : points(batch, n, k, d, metric, arena),
+          centroids(arena.take<float>(batch * k * d)),
+          ids(arena.take<int32_t>(batch * n)),
+          values(measures ? arena.take<double>(batch * n) : nullptr),
+          counts(arena.take<IterationCounts>(batch)) {}
+
+    DirectPoints points;
+    float* centroids;        ///< [batch x k x d]
+    int32_t* ids;            ///< [batch x n]
+    double* values;          ///< [batch x n], or null where nothing is measured
+    IterationCounts* counts; ///< [batch]
+};
 
 /// For the work queued so far, as one waits who may want to stop.
 void wait_for(const Stream& stream) {
@@ -37,35 +79,29 @@ void assign_in_chunks(
         float* distances) {
     const int64_t d = points.d();
     const int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * d)));
-    constexpr int64_t kEachRow = 12; // id and value
-    require_room(
-            "an assignment",
-            DevicePoints::bytes(chunk, d) + exact_bytes(chunk, d, k) + chunk * kEachRow +
-                    4 * k * d + static_cast<int64_t>(kPinnedBlock));
+    const auto make = [&](Arena& arena) { return Chunk(chunk, k, d, metric, arena); };
+    require_room("an assignment", bytes_of(make) + static_cast<int64_t>(kPinnedBlock));
     const Stream stream;
-    const Buffer<float> table(static_cast<size_t>(k * d), stream.get());
-    copy(table.get(), centroids, k * d, cudaMemcpyHostToDevice, stream.get());
-    const Buffer<int32_t> device_ids(static_cast<size_t>(chunk), stream.get());
-    const Buffer<double> device_values(static_cast<size_t>(chunk), stream.get());
-    const Buffer<IterationCounts> counts(1, stream.get());
-    check(cudaMemsetAsync(counts.get(), 0, sizeof(IterationCounts), stream.get()),
+    Allocated<Chunk> device(stream.get(), make);
+    copy(device->centroids, centroids, k * d, cudaMemcpyHostToDevice, stream.get());
+    check(cudaMemsetAsync(device->counts, 0, sizeof(IterationCounts), stream.get()),
           "clearing counts");
     std::vector<int32_t> chunk_ids(static_cast<size_t>(chunk));
     std::vector<double> values(static_cast<size_t>(chunk));
     for (int64_t first = 0; first < points.n(); first += chunk) {
         const int64_t count = std::min(chunk, points.n() - first);
-        const DevicePoints rows(points, first, count, stream.get());
+        load_rows(points, first, count, device->rows, d, stream.get());
+        device->points.prepare(count, values_of(points), stream.get());
         assign_exact(
-                rows,
-                table.get(),
-                k,
-                metric,
-                {device_ids.get(), device_values.get(), counts.get()},
+                device->points,
+                device->centroids,
+                device->workspace,
+                {device->ids, device->values, device->counts},
                 {},
                 stream.get());
         wait_for(stream);
-        copy(chunk_ids.data(), device_ids.get(), count, cudaMemcpyDeviceToHost, stream.get());
-        copy(values.data(), device_values.get(), count, cudaMemcpyDeviceToHost, stream.get());
+        copy(chunk_ids.data(), device->ids, count, cudaMemcpyDeviceToHost, stream.get());
+        copy(values.data(), device->values, count, cudaMemcpyDeviceToHost, stream.get());
         check(cudaStreamSynchronize(stream.get()), "an assignment on the device");
         for_each_range(count, kRows, [&](int64_t begin, int64_t end) {
             std::copy(chunk_ids.data() + begin, chunk_ids.data() + end, ids + first + begin);
@@ -77,9 +113,10 @@ void assign_in_chunks(
 }
 
 int64_t direct_batch_bytes(int64_t batch, int64_t n, int64_t k, int64_t d) {
-    constexpr int64_t kEachRow = 12; // id and value
-    return batch * (n * (4 * d + kEachRow) + 4 * k * d + Scaling::bytes(d)) +
-           DirectTable::bytes(batch, k, d) + static_cast<int64_t>(kPinnedBlock);
+    const auto make = [&](Arena& arena) {
+        return DirectBatch(batch, n, k, d, Metric::l2, true, arena);
+    };
+    return bytes_of(make) + static_cast<int64_t>(kPinnedBlock);
 }
 
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric) {
@@ -88,58 +125,46 @@ bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric 
     const int64_t d = first.d();
     const auto batch = static_cast<int64_t>(problems.size());
     const auto all_rows = static_cast<size_t>(batch * n);
-    std::vector<Points> points;
+    const bool measures = problems.front().distances != nullptr;
+    std::vector<Problem> points;
     points.reserve(problems.size());
     std::vector<float> tables;
     for (const Assignment& problem : problems) {
-        points.push_back(problem.points);
+        points.push_back({problem.points, nullptr});
         tables.insert(tables.end(), problem.centroids, problem.centroids + k * d);
     }
     const Stream stream;
-    const Buffer<float> rows(all_rows * static_cast<size_t>(d), stream.get());
-    load_batch(points, rows.get(), stream.get());
-    VectorView on_device = VectorView::of(rows.get(), batch * n, d);
+    Allocated<DirectBatch> device(stream.get(), [&](Arena& arena) {
+        return DirectBatch(batch, n, k, d, metric, measures, arena);
+    });
+    device->points.load(points, stream.get());
+    const auto* rows = static_cast<const float*>(device->points.rows().data);
+    VectorView on_device = VectorView::of(rows, batch * n, d);
     on_device.space = MemorySpace::device;
     if (find_non_finite({Points(on_device)}, stream.get())) {
         return false;
     }
-    Scaling scaling(batch, d, stream.get());
-    scaling.find(rows.get(), n, values_of(first), stream.get());
-    const Buffer<float> centroids(tables.size(), stream.get());
-    copy(centroids.get(), tables.data(), batch * k * d, cudaMemcpyHostToDevice, stream.get());
-    DirectTable table(batch, k, d, metric, stream.get());
-    const Buffer<int32_t> device_ids(all_rows, stream.get());
-    const Buffer<IterationCounts> counts(problems.size(), stream.get());
-    check(cudaMemsetAsync(counts.get(), 0, problems.size() * sizeof(IterationCounts), stream.get()),
-          "clearing counts");
-    assign_direct(
-            rows.get(),
-            n,
-            scaling,
-            centroids.get(),
-            table,
-            device_ids.get(),
-            counts.get(),
-            stream.get());
-    const bool measures = problems.front().distances != nullptr;
-    const Buffer<double> device_values(measures ? all_rows : 1, stream.get());
+    copy(device->centroids, tables.data(), batch * k * d, cudaMemcpyHostToDevice, stream.get());
+    const size_t counts_bytes = problems.size() * sizeof(IterationCounts);
+    check(cudaMemsetAsync(device->counts, 0, counts_bytes, stream.get()), "clearing counts");
+    device->points.assign(device->centroids, {device->ids, nullptr, device->counts}, stream.get());
     for (int64_t b = 0; measures && b < batch; b++) {
-        measure(rows.get() + b * n * d,
+        measure(rows + b * n * d,
                 n,
                 d,
-                centroids.get() + b * k * d,
+                device->centroids + b * k * d,
                 k,
                 metric,
-                device_ids.get() + b * n,
-                device_values.get() + b * n,
+                device->ids + b * n,
+                device->values + b * n,
                 stream.get());
     }
     wait_for(stream);
     std::vector<int32_t> ids(all_rows);
     std::vector<double> values(measures ? all_rows : 0);
-    copy(ids.data(), device_ids.get(), batch * n, cudaMemcpyDeviceToHost, stream.get());
+    copy(ids.data(), device->ids, batch * n, cudaMemcpyDeviceToHost, stream.get());
     if (measures) {
-        copy(values.data(), device_values.get(), batch * n, cudaMemcpyDeviceToHost, stream.get());
+        copy(values.data(), device->values, batch * n, cudaMemcpyDeviceToHost, stream.get());
     }
     check(cudaStreamSynchronize(stream.get()), "an assignment on the device");
     for_each_range(batch, 1, [&](int64_t b, int64_t /*end*/) {

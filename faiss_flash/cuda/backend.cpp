@@ -82,6 +82,9 @@ class CudaBackend final : public Backend {
         if (workload.batch == 1) {
             return 1; // asking for free memory takes a while
         }
+        if (workload.d > kMostColumns || workload.n > kMostRows) {
+            return 1; // what is not taken at all has no tables whose bytes could be counted
+        }
         const DeviceGuard guard(device_);
         const Assigner assigner = assigner_for(workload);
         Workload one = workload;
@@ -237,8 +240,7 @@ class CudaBackend final : public Backend {
     }
 
     static int64_t bytes_of(Assigner assigner, const Workload& workload) {
-        return points_bytes(assigner, workload) +
-               iteration_bytes(assigner, workload, kExpectedLimbs);
+        return points_bytes(assigner, workload) + iteration_bytes(workload, kExpectedLimbs);
     }
 
     const int device_;

@@ -109,22 +109,22 @@ void find_largest(
     check_launch("largest coordinate");
 }
 
-Scaling::Scaling(int64_t batch_in, int64_t d_in, cudaStream_t stream)
+Scaling::Scaling(int64_t batch_in, int64_t d_in, Arena& arena)
     : batch(batch_in),
       d(d_in),
-      mean(static_cast<size_t>(batch * d), stream),
-      mean_length(static_cast<size_t>(batch), stream),
-      scale(static_cast<size_t>(batch), stream) {}
+      mean(arena.take<float>(batch * d)),
+      mean_length(arena.take<float>(batch)),
+      scale(arena.take<float>(batch)) {}
 
 void Scaling::find(const float* rows, int64_t n, Values values, cudaStream_t stream) {
     const auto problems = static_cast<unsigned>(batch);
     mean_kernel<<<dim3(blocks_of(d, 32), problems), dim3(32, 8), 0, stream>>>(
-            rows, n, d, std::min(n, kSample), values, mean.get());
+            rows, n, d, std::min(n, kSample), values, mean);
     check_launch("mean of the points");
     const auto bytes = static_cast<size_t>(batch) * sizeof(float);
-    check(cudaMemsetAsync(scale.get(), 0, bytes, stream), "clearing the scale");
-    find_largest(rows, mean.get(), batch, n, d, scale.get(), stream);
-    scale_kernel<<<problems, 32, 0, stream>>>(mean.get(), d, scale.get(), mean_length.get());
+    check(cudaMemsetAsync(scale, 0, bytes, stream), "clearing the scale");
+    find_largest(rows, mean, batch, n, d, scale, stream);
+    scale_kernel<<<problems, 32, 0, stream>>>(mean, d, scale, mean_length);
     check_launch("scale of the points");
 }
 

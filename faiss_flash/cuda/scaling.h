@@ -2,7 +2,7 @@
 #pragma once
 
 #include <faiss_flash/core/points.h>
-#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 
 #include <cstdint>
 
@@ -19,16 +19,14 @@ Values values_of(const Points& points);
 
 /// On the device, of each problem of a batch.
 struct Scaling {
-    Scaling(int64_t batch, int64_t d, cudaStream_t stream);
-    /// Bytes of device memory that one takes for each problem.
-    static int64_t bytes(int64_t d) { return 4 * d + 8; }
+    Scaling(int64_t batch, int64_t d, Arena& arena);
     /// From rows [batch x n x d].
     void find(const float* rows, int64_t n, Values values, cudaStream_t stream);
 
     int64_t batch, d;
-    Buffer<float> mean;        ///< [batch x d]
-    Buffer<float> mean_length; ///< [batch]
-    Buffer<float> scale;       ///< [batch] powers of two
+    float* mean;        ///< [batch x d]
+    float* mean_length; ///< [batch]
+    float* scale;       ///< [batch] powers of two
 };
 
 /// Raises largest [batch] to the largest finite |x_j - mean_j| of rows [batch x n x d], mean

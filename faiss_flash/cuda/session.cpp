@@ -18,7 +18,13 @@ CudaSession::CudaSession(
     const cudaStream_t stream = stream_.get();
     const Problem& first = problems.front();
     const int64_t k = workload.k;
-    points_ = session_points(assigner, problems, k, metric, stream);
+    const bool in_place = assigner == Assigner::fast && stay_in_place(problems);
+    const auto make_points = [&](Arena& arena) {
+        return session_points(assigner, workload, metric, in_place, arena);
+    };
+    arena_ = Arena(bytes_of(make_points), stream);
+    points_ = make_points(arena_);
+    points_->load(problems, stream);
     if (first.weights) {
         weights_ = Buffer<float>(static_cast<size_t>(n_), stream);
         copy(weights_.get(), first.weights, n_, cudaMemcpyHostToDevice, stream);
@@ -31,7 +37,7 @@ CudaSession::CudaSession(
         throw BeyondFast();
     }
     if (update_->limbs() > kExpectedLimbs) { // before anything is computed: known only now
-        const int64_t bytes = iteration_bytes(assigner, workload, update_->limbs());
+        const int64_t bytes = iteration_bytes(workload, update_->limbs());
         require_room("iterations of k-means", bytes);
     }
     const auto batch = static_cast<size_t>(batch_);
@@ -62,7 +68,7 @@ void CudaSession::queue(int64_t iteration) {
     Slot& slot = slot_of(iteration);
     const cudaStream_t stream = stream_.get();
     const AssignmentArrays assignment{ids_.get(), values_.get(), counts_.get()};
-    points_->assign(slot.centroids.get(), k_, metric_, assignment, stream);
+    points_->assign(slot.centroids.get(), assignment, stream);
     if (values_.get()) {
         sum_values(values_.get(), n_, value_sum_.get(), stream);
     }

@@ -67,6 +67,7 @@ class CudaSession final : public LloydSession {
     Stream stream_;
     const int64_t batch_;
     const Metric metric_;
+    Arena arena_; ///< of the points
     std::unique_ptr<SessionPoints> points_;
     Buffer<float> weights_;
     std::optional<CentroidUpdate> update_;

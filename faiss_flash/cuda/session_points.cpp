@@ -1,9 +1,6 @@
 #include <faiss_flash/cuda/session_points.h>
 
-#include <faiss_flash/cuda/assign/assign.h>
-#include <faiss_flash/cuda/direct/assign.h>
-#include <faiss_flash/cuda/exact/assign.h>
-#include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/direct/session_points.h>
 
 namespace faiss_flash::cuda {
 
@@ -16,53 +13,36 @@ Assigner assigner_for(const Workload& workload) {
 }
 
 std::unique_ptr<SessionPoints> session_points(
-        Assigner assigner,
-        const std::vector<Problem>& problems,
-        int64_t k,
-        Metric metric,
-        cudaStream_t stream) {
+        Assigner assigner, const Workload& workload, Metric metric, bool in_place, Arena& arena) {
+    const auto [batch, n, d, k, dtype, precision, plain, space] = workload;
     switch (assigner) {
         case Assigner::fast:
-            return fast_points(problems, stream);
+            return fast_points(workload, metric, in_place, arena);
         case Assigner::direct:
-            return direct_points(problems, k, metric, stream);
+            return std::make_unique<DirectPoints>(batch, n, k, d, metric, arena);
         case Assigner::exact:
             break;
     }
-    return exact_points(problems.front().points, stream);
+    return exact_points(workload, metric, arena);
 }
 
 int64_t points_bytes(Assigner assigner, const Workload& workload) {
-    const auto [batch, n, d, k, dtype, precision, plain, space] = workload;
     constexpr int64_t kStaging = int64_t{4} << 20; // of host rows on their way
-    if (assigner == Assigner::exact) {
-        return batch * DevicePoints::bytes(n, d) + kStaging;
-    }
-    if (assigner == Assigner::direct) {
-        return batch * (4 * n * d + Scaling::bytes(d)) + kStaging;
-    }
-    const bool half = dtype == DType::f16 || dtype == DType::bf16;
-    const bool in_place = half && space == MemorySpace::device; // as a rule
-    return (in_place ? 0 : batch * 2 * n * padded_columns(d)) + kStaging;
+    const bool half = workload.dtype == DType::f16 || workload.dtype == DType::bf16;
+    const bool in_place = half && workload.space == MemorySpace::device; // as a rule
+    const int64_t sessions = assigner == Assigner::exact ? workload.batch : 1;
+    const int64_t each = bytes_of([&](Arena& arena) {
+        return session_points(assigner, workload, Metric::l2, in_place, arena); // folds biases
+    });
+    return sessions * each + kStaging;
 }
 
-int64_t iteration_bytes(Assigner assigner, const Workload& workload, int limbs) {
+int64_t iteration_bytes(const Workload& workload, int limbs) {
     const auto [batch, n, d, k, dtype, precision, plain, space] = workload;
     const int64_t weights = plain ? 0 : 12 * n;              // and every point's value
     const int64_t slots = 2 * (8 * k * d + 16 * k) + 16 * k; // centroids, means, sizes, gains
     const int64_t ids = 4 * n;
-    const int64_t all =
-            batch * (weights + slots + ids) + CentroidUpdate::bytes(batch, n, d, k, limbs);
-    switch (assigner) {
-        case Assigner::exact:
-            return all + batch * exact_bytes(n, d, k);
-        case Assigner::direct:
-            return all + DirectTable::bytes(batch, k, d);
-        case Assigner::fast:
-            break;
-    }
-    return all + 4 * batch * n + CentroidTable::bytes(batch, k, d) +
-           assign_bytes({batch, n, k, d, false, 16, true});
+    return batch * (weights + slots + ids) + CentroidUpdate::bytes(batch, n, d, k, limbs);
 }
 
 bool fast_holds(DType dtype, double largest) {

@@ -78,23 +78,23 @@ struct Answer {
 };
 
 Answer run(const Problem& problem, const AssignPlan& plan, bool want_second = true) {
-    const auto count = static_cast<size_t>(problem.shape.batch * problem.shape.n);
+    const Case& shape = problem.shape;
+    const auto count = static_cast<size_t>(shape.batch * shape.n);
     const test::Output<float> best(count);
     const test::Output<float> second(count);
     const test::Output<int32_t> ids(count);
-    CentroidTable table(
-            problem.shape.batch,
-            problem.shape.k,
-            problem.shape.d,
-            problem.bf16,
-            problem.metric,
-            nullptr);
-    prepare_centroids(static_cast<const float*>(problem.device_centroids.get()), table, nullptr);
+    Allocated<CentroidTable> table(nullptr, [&](Arena& arena) {
+        return CentroidTable(shape.batch, shape.k, shape.d, problem.bf16, problem.metric, arena);
+    });
+    prepare_centroids(static_cast<const float*>(problem.device_centroids.get()), *table, nullptr);
     AssignOutput output;
     output.best = best.get();
     output.second = want_second ? second.get() : nullptr;
     output.ids = ids.get();
-    assign(problem.rows, table, output, nullptr, plan);
+    const Allocated<AssignWorkspace> workspace(nullptr, [&](Arena& arena) {
+        return AssignWorkspace(plan, shape_of(problem.rows, *table, output), arena);
+    });
+    assign(problem.rows, *table, output, *workspace, nullptr);
     check(cudaDeviceSynchronize(), "assign");
     EXPECT_TRUE(best.margin_is_untouched() && ids.margin_is_untouched());
     EXPECT_TRUE(second.margin_is_untouched());
@@ -431,7 +431,9 @@ TEST_F(AssignBadInput, IsNamed) {
     const Problem problem(
             shape, false, Metric::l2, test::normal(10, 16, 1), test::normal(5, 16, 2));
     const auto prepare = [&](int64_t batch, int64_t k, int64_t d) {
-        return CentroidTable(batch, k, d, false, Metric::l2, nullptr);
+        return Allocated<CentroidTable>(nullptr, [&](Arena& arena) {
+            return CentroidTable(batch, k, d, false, Metric::l2, arena);
+        });
     };
     const auto expect = [](const std::function<void()>& call, const std::string& text) {
         try {
@@ -444,20 +446,27 @@ TEST_F(AssignBadInput, IsNamed) {
     expect([&] { prepare(1, 0, 16); }, "k=0");
     expect([&] { prepare(1, 5, 0); }, "d=0");
     expect([&] { prepare(0, 5, 16); }, "batch=0");
-    const CentroidTable table = prepare(1, 5, 16);
+    const auto table = prepare(1, 5, 16);
     const test::Output<float> best(10);
     const test::Output<int32_t> ids(10);
     const AssignOutput output{best.get(), nullptr, ids.get()};
+    const Allocated<AssignWorkspace> workspace(nullptr, [&](Arena& arena) {
+        return AssignWorkspace(shape_of(problem.rows, *table, output), arena);
+    });
     TensorRows rows = problem.rows;
     rows.columns = 15;
-    expect([&] { assign(rows, table, output, nullptr); }, "points.columns=15");
+    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.columns=15");
     rows = problem.rows;
     rows.batch = 2;
-    expect([&] { assign(rows, table, output, nullptr); }, "points.batch=2");
+    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.batch=2");
     rows = problem.rows;
     rows.rows = int64_t{1} << 31;
-    expect([&] { assign(rows, table, output, nullptr); }, "points.rows=2147483648");
-    expect([&] { assign(problem.rows, table, {}, nullptr); }, "output.best");
+    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.rows=2147483648");
+    rows.rows = 11;
+    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.rows=11");
+    expect([&] { assign(problem.rows, *table, {}, *workspace, nullptr); }, "output.best");
+    const AssignOutput both{best.get(), best.get(), ids.get()};
+    expect([&] { assign(problem.rows, *table, both, *workspace, nullptr); }, "output.second");
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include <faiss_flash/cuda/backend.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/stream.h>
 #include <faiss_flash/cuda/session_points.h>
 
@@ -69,20 +70,23 @@ TEST_P(Direct, IdsAreTheCpus) {
     const auto device_centroids = test::to_device(all_centroids.data(), all_centroids.size() * 4);
     const auto* rows = static_cast<const float*>(device_points.get());
     const Stream stream;
-    Scaling scaling(2, data.d, stream.get());
-    scaling.find(rows, data.n, Values::any, stream.get());
+    Allocated<Scaling> scaling(
+            stream.get(), [&](Arena& arena) { return Scaling(2, data.d, arena); });
+    scaling->find(rows, data.n, Values::any, stream.get());
     for (const Metric metric : {Metric::l2, Metric::inner_product}) {
         SCOPED_TRACE(metric == Metric::l2 ? "l2" : "ip");
-        DirectTable table(2, data.k, data.d, metric, stream.get());
+        const Allocated<DirectTable> table(stream.get(), [&](Arena& arena) {
+            return DirectTable(2, data.k, data.d, metric, arena);
+        });
         const test::Output<int32_t> ids(2 * n);
         const std::vector<IterationCounts> zeros(2);
         const auto counts = test::to_device(zeros.data(), 2 * sizeof(IterationCounts));
         assign_direct(
                 rows,
                 data.n,
-                scaling,
+                *scaling,
                 static_cast<const float*>(device_centroids.get()),
-                table,
+                *table,
                 ids.get(),
                 static_cast<IterationCounts*>(counts.get()),
                 stream.get());

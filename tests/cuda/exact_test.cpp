@@ -3,6 +3,8 @@
 #include <faiss_flash/cpu/backend.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/rows.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/stream.h>
 
 #include <cuda/device_data.h>
@@ -66,10 +68,27 @@ struct TypedRows {
     }
 };
 
+/// Points on the device, ready to be assigned.
+struct LoadedPoints {
+    LoadedPoints(const Points& from, const Stream& stream)
+        : rows(static_cast<size_t>(from.n() * from.d()), stream.get()),
+          points(stream.get(), [&](Arena& arena) {
+              return DevicePoints(rows.get(), from.n(), from.d(), arena);
+          }) {
+        load_rows(from, 0, from.n(), rows.get(), from.d(), stream.get());
+        points->prepare(from.n(), values_of(from), stream.get());
+    }
+
+    Buffer<float> rows;
+    Allocated<DevicePoints> points;
+};
+
+/// room: points that the workspace is made for, of which all or fewer are there.
 IterationCounts assign_and_count(
         const DevicePoints& points,
         const Data& data,
         Metric metric,
+        int64_t room,
         int32_t* ids,
         double* values,
         std::optional<int64_t> expected,
@@ -77,11 +96,13 @@ IterationCounts assign_and_count(
     const auto centroids = test::to_device(data.centroids.data(), data.centroids.size() * 4);
     const IterationCounts zero{};
     const auto counts = test::to_device(&zero, sizeof zero);
+    Allocated<ExactWorkspace> workspace(stream.get(), [&](Arena& arena) {
+        return ExactWorkspace(room, data.d, data.k, metric, arena);
+    });
     assign_exact(
             points,
             static_cast<const float*>(centroids.get()),
-            data.k,
-            metric,
+            *workspace,
             {ids, values, static_cast<IterationCounts*>(counts.get())},
             expected,
             stream.get());
@@ -95,7 +116,7 @@ TEST_P(Exact, IdsAreTheCpus) {
     const Points points(typed.view);
     const auto n = static_cast<size_t>(data.n);
     const Stream stream;
-    const DevicePoints on_device(points, 0, data.n, stream.get());
+    const LoadedPoints on_device(points, stream);
     for (const Metric metric : {Metric::l2, Metric::inner_product}) {
         std::vector<int64_t> expected(n);
         test::Floats distances(n);
@@ -110,7 +131,14 @@ TEST_P(Exact, IdsAreTheCpus) {
             const test::Output<int32_t> ids(n);
             const test::Output<double> values(n);
             const IterationCounts told = assign_and_count(
-                    on_device, data, metric, ids.get(), values.get(), expected_open, stream);
+                    *on_device.points,
+                    data,
+                    metric,
+                    metric == Metric::l2 ? data.n : 3 * data.n,
+                    ids.get(),
+                    values.get(),
+                    expected_open,
+                    stream);
             const auto got = ids.read();
             const auto got_values = values.read();
             int64_t different = 0;
@@ -150,15 +178,33 @@ TEST(ExactHalves, StayAsTheyAre) {
             data.dtype = half ? dtype : DType::f32;
             const TypedRows typed(data);
             const Stream stream;
-            const DevicePoints points(Points(typed.view), 0, kN, stream.get());
+            const LoadedPoints loaded(Points(typed.view), stream);
             const test::Output<int32_t> ids(kN);
             redone[half] =
-                    assign_and_count(points, data, Metric::l2, ids.get(), nullptr, {}, stream)
+                    assign_and_count(
+                            *loaded.points, data, Metric::l2, kN, ids.get(), nullptr, {}, stream)
                             .redone;
         }
         EXPECT_GT(redone[1], 0);
         EXPECT_LT(4 * redone[1], 3 * redone[0]);
     }
+}
+
+/// A pass more for more open rows, and none that nothing was expected of.
+TEST(ExactPasses, AreCounted) {
+    if (device_count() == 0) {
+        GTEST_SKIP() << "no CUDA device";
+    }
+    constexpr int64_t kN = 1 << 20;
+    Arena arena;
+    const ExactWorkspace workspace(kN, 128, 1000, Metric::l2, arena);
+    const int64_t capacity = workspace.candidates.capacity;
+    EXPECT_LT(capacity, kN / 4);
+    EXPECT_EQ(listing_passes(workspace, kN, 0), 0);
+    EXPECT_EQ(listing_passes(workspace, kN, 1), 1);
+    EXPECT_EQ(listing_passes(workspace, kN, capacity), 1);
+    EXPECT_EQ(listing_passes(workspace, kN, capacity + 1), 2);
+    EXPECT_EQ(listing_passes(workspace, capacity, kN), 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -60,48 +60,47 @@ AssignShape shape_of(
             centroids.d,
             output.second != nullptr,
             alignment_of(points),
-            centroids.folded.get() != nullptr};
+            centroids.folds};
 }
 
-int64_t assign_bytes(const AssignShape& shape) {
-    const AssignPlan plan = choose_plan(shape, device_info());
-    const int64_t each = shape.second ? 12 : 8; // best, second, id
-    return plan.splits == 1 ? 0 : shape.batch * shape.n * plan.splits * each;
+AssignWorkspace::AssignWorkspace(const AssignShape& shape, Arena& arena)
+    : AssignWorkspace(choose_plan(shape, device_info()), shape, arena) {}
+
+AssignWorkspace::AssignWorkspace(const AssignPlan& plan, const AssignShape& shape, Arena& arena)
+    : plan(plan), rows(shape.batch * shape.n), second(shape.second) {
+    if (plan.splits > 1) {
+        const int64_t count = plan.splits * rows;
+        parts.best = arena.take<float>(count);
+        parts.second = second ? arena.take<float>(count) : nullptr;
+        parts.ids = arena.take<int32_t>(count);
+    }
 }
 
 void assign(
         const TensorRows& points,
         const CentroidTable& centroids,
         const AssignOutput& output,
+        const AssignWorkspace& workspace,
         cudaStream_t stream) {
     check_arguments(points, centroids, output);
-    const AssignPlan plan = choose_plan(shape_of(points, centroids, output), device_info());
-    assign(points, centroids, output, stream, plan);
-}
-
-void assign(
-        const TensorRows& points,
-        const CentroidTable& centroids,
-        const AssignOutput& output,
-        cudaStream_t stream,
-        const AssignPlan& plan) {
-    check_arguments(points, centroids, output);
     require(!points.row_count, "points.row_count is for candidates");
-    if (points.rows == 0) {
+    const int64_t rows = points.batch * points.rows;
+    require(rows <= workspace.rows,
+            "points.rows=" + std::to_string(points.rows) +
+                    " exceeds the workspace's rows=" + std::to_string(workspace.rows));
+    require(workspace.second || !output.second, "output.second: the workspace has no room for it");
+    if (rows == 0) {
         return;
     }
+    const AssignPlan& plan = workspace.plan;
     if (plan.splits == 1) {
         launch(points, centroids, output, {}, stream, plan);
         return;
     }
-    const auto rows = static_cast<size_t>(points.batch * points.rows);
-    const size_t count = rows * static_cast<size_t>(plan.splits);
-    const Buffer<float> best(count, stream);
-    const Buffer<float> second(output.second ? count : 1, stream);
-    const Buffer<int32_t> ids(count, stream);
-    const AssignOutput parts{best.get(), output.second ? second.get() : nullptr, ids.get()};
+    AssignOutput parts = workspace.parts;
+    parts.second = output.second ? parts.second : nullptr;
     launch(points, centroids, parts, {}, stream, plan);
-    merge_splits(parts, plan.splits, static_cast<int64_t>(rows), output, stream);
+    merge_splits(parts, plan.splits, rows, output, stream);
 }
 
 void list_candidates(

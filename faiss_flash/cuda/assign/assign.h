@@ -7,7 +7,7 @@
 
 #include <faiss_flash/cuda/assign/candidate_lists.h>
 #include <faiss_flash/cuda/assign/plan.h>
-#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/tensor_map.h>
 #include <faiss_flash/kmeans.h>
 
@@ -15,37 +15,34 @@
 
 namespace faiss_flash::cuda {
 
+struct DuplicateTable;
+
 /// Centroids as the kernels read them: in the points' type, rows padded with zeros to 16 bytes, and
 /// the bias of each. Takes K (2 d + 4) bytes a batch element, K (2 d + 32)
 /// more for d <= 32.
 struct CentroidTable {
-    CentroidTable() = default;
-    /// Room for a table; folds: with folded biases where d allows. Throws InvalidArgument for sizes
-    /// out of range.
+    /// Room for a table; may_fold: with folded biases where d allows. Throws InvalidArgument for
+    /// sizes out of range.
     CentroidTable(
             int64_t batch,
             int64_t k,
             int64_t d,
             bool bf16,
             Metric metric,
-            cudaStream_t stream,
-            bool folds = true);
+            Arena& arena,
+            bool may_fold = true);
 
-    /// Bytes of device memory that one takes.
-    static int64_t bytes(int64_t batch, int64_t k, int64_t d, bool folds = true);
-
-    int64_t batch = 0;
-    int64_t k = 0;
-    int64_t d = 0;
-    bool bf16 = false;
-    Metric metric = Metric::l2;
-    bool half_square = false; ///< no score of a row passes half its square: L2, equal scales
-    int64_t row_elements = 0; ///< d rounded up to 8
-    int64_t padded_k = 0;     ///< k rounded up to the largest tile
-    Buffer<uint16_t> rows;    ///< [batch x k x row_elements]
-    Buffer<float> bias;       ///< [batch x padded_k], -inf from k on
-    Buffer<uint8_t> folded;   ///< d <= 32: rows and biases again, as sm90/folded_bias.cuh wants
-    Buffer<float> reach;      ///< [batch] length of the longest centroid; d <= 32
+    int64_t batch, k, d;
+    bool bf16;
+    Metric metric;
+    bool folds;                ///< has folded biases: d <= 32
+    bool half_square = false;  ///< no score of a row passes half its square: L2, equal scales
+    int64_t row_elements;      ///< d rounded up to 8
+    int64_t padded_k;          ///< k rounded up to the largest tile
+    uint16_t* rows;            ///< [batch x k x row_elements]
+    float* bias;               ///< [batch x padded_k], -inf from k on
+    uint8_t* folded = nullptr; ///< rows and biases again, as sm90/folded_bias.cuh wants,
+    float* reach = nullptr;    ///< and [batch] length of the longest centroid; null unless folds
 };
 
 /// How centroids are moved and scaled before they are rounded, and how far they are off then.
@@ -74,10 +71,11 @@ void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_
 
 /// The same with centroids of one problem of f16 points that were centred. The biases are those of
 /// the exact values: what is left out of the scores is bounded by `bounds`. Of equal centroids only
-/// the lowest id takes part (duplicates.h).
+/// the lowest id takes part (duplicates.h, whose table for k centroids is filled).
 void prepare_centred(
         const float* centroids,
         const Centring& centring,
+        const DuplicateTable& duplicates,
         CentroidTable& table,
         cudaStream_t stream);
 
@@ -91,24 +89,29 @@ struct AssignOutput {
 AssignShape shape_of(
         const TensorRows& points, const CentroidTable& centroids, const AssignOutput& output);
 
-/// Bytes of device memory that assign() takes by the plan that it chooses.
-int64_t assign_bytes(const AssignShape& shape);
+/// How assign() goes about a shape, and memory for the results of parts of the centroids.
+struct AssignWorkspace {
+    /// For no points.
+    AssignWorkspace() = default;
+    /// By the plan that suits the shape best,
+    AssignWorkspace(const AssignShape& shape, Arena& arena);
+    /// or by one of assign_plans().
+    AssignWorkspace(const AssignPlan& plan, const AssignShape& shape, Arena& arena);
 
-/// points: [batch x n x d] on the device. Throws InvalidArgument where sizes do not fit the table,
-/// Error where a launch fails.
+    AssignPlan plan;
+    int64_t rows = 0;    ///< batch * n of the shape: the most that fit
+    bool second = false; ///< so can second best scores
+    AssignOutput parts;  ///< [splits x rows] each; null for one split
+};
+
+/// points: [batch x n x d] on the device, no more than the workspace was made for. Throws
+/// InvalidArgument where sizes do not fit the table or the workspace, Error where a launch fails.
 void assign(
         const TensorRows& points,
         const CentroidTable& centroids,
         const AssignOutput& output,
+        const AssignWorkspace& workspace,
         cudaStream_t stream);
-
-/// The same by a plan of assign_plans().
-void assign(
-        const TensorRows& points,
-        const CentroidTable& centroids,
-        const AssignOutput& output,
-        cudaStream_t stream,
-        const AssignPlan& plan);
 
 /// Lists the centroids whose scores reach the bar of a row, of lists.rows f16 rows of one problem,
 /// of which points.row_count are in use. plan: of filter_plan().

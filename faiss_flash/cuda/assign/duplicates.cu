@@ -44,22 +44,19 @@ __global__ void drop_kernel(
 
 } // namespace
 
-int64_t DuplicateTable::slots_of(int64_t k) {
-    int64_t slots = 2;
+DuplicateTable::DuplicateTable(int64_t k, Arena& arena) : slots(2) {
     while (slots < 2 * k) {
         slots *= 2;
     }
-    return slots;
+    hashes = arena.take<unsigned long long>(slots);
+    lowest = arena.take<int32_t>(slots);
+    places = arena.take<int32_t>(k);
 }
 
-DuplicateTable::DuplicateTable(int64_t k, cudaStream_t stream)
-    : slots(slots_of(k)),
-      hashes(static_cast<size_t>(slots), stream),
-      lowest(static_cast<size_t>(slots), stream),
-      places(static_cast<size_t>(k), stream) {
+void DuplicateTable::clear(cudaStream_t stream) const {
     const auto count = static_cast<size_t>(slots);
-    check(cudaMemsetAsync(hashes.get(), 0, 8 * count, stream), "clearing hashes");
-    check(cudaMemsetAsync(lowest.get(), 0x7F, 4 * count, stream), "clearing ids");
+    check(cudaMemsetAsync(hashes, 0, 8 * count, stream), "clearing hashes");
+    check(cudaMemsetAsync(lowest, 0x7F, 4 * count, stream), "clearing ids");
 }
 
 void drop_duplicates(
@@ -69,12 +66,12 @@ void drop_duplicates(
         cudaStream_t stream) {
     drop_kernel<<<blocks_of(32 * table.k, kThreads), kThreads, 0, stream>>>(
             centroids,
-            duplicates.lowest.get(),
-            duplicates.places.get(),
+            duplicates.lowest,
+            duplicates.places,
             static_cast<int32_t>(table.k),
             table.d,
-            table.bias.get(),
-            table.folded.get(),
+            table.bias,
+            table.folded,
             folded_steps_of(table.d));
     check_launch("dropping duplicates");
 }

@@ -2,7 +2,7 @@
 /// would leave to every near row are settled at once.
 #pragma once
 
-#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 
 #include <cstdint>
 
@@ -13,14 +13,15 @@ struct CentroidTable;
 /// Centroids by a hash of their bits: open addressing, filled by prepare_centred(). Takes 24 to 48
 /// bytes a centroid, 4 more for its place.
 struct DuplicateTable {
-    DuplicateTable(int64_t k, cudaStream_t stream);
-    static int64_t bytes(int64_t k) { return 12 * slots_of(k) + 4 * k; }
-    static int64_t slots_of(int64_t k);
+    DuplicateTable() = default;
+    DuplicateTable(int64_t k, Arena& arena);
+    /// All slots are free.
+    void clear(cudaStream_t stream) const;
 
-    int64_t slots;
-    Buffer<unsigned long long> hashes; ///< [slots] 0 = free
-    Buffer<int32_t> lowest;            ///< [slots] id of a hash
-    Buffer<int32_t> places;            ///< [k] a centroid's slot
+    int64_t slots = 0;
+    unsigned long long* hashes = nullptr; ///< [slots] 0 = free
+    int32_t* lowest = nullptr;            ///< [slots] id of a hash
+    int32_t* places = nullptr;            ///< [k] a centroid's slot
 };
 
 /// Biases of -inf for all but the lowest id of equal centroids [k x d]: they are nobody's best.

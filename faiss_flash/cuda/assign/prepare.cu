@@ -189,11 +189,11 @@ void prepare(
     table.half_square = table.metric == Metric::l2 && !centring.mean;
     Arguments arguments;
     arguments.centroids = centroids;
-    arguments.rows = table.rows.get();
-    arguments.bias = table.bias.get();
-    arguments.folded = table.folded.get();
+    arguments.rows = table.rows;
+    arguments.bias = table.bias;
+    arguments.folded = table.folded;
     arguments.folded_steps = folded_steps_of(table.d);
-    arguments.reach = table.reach.get();
+    arguments.reach = table.reach;
     arguments.k = table.k;
     arguments.padded_k = table.padded_k;
     arguments.d = static_cast<int>(table.d);
@@ -201,13 +201,13 @@ void prepare(
     arguments.l2 = table.metric == Metric::l2;
     arguments.centring = centring;
     if (duplicates) {
-        arguments.hashes = duplicates->hashes.get();
-        arguments.lowest = duplicates->lowest.get();
-        arguments.places = duplicates->places.get();
+        arguments.hashes = duplicates->hashes;
+        arguments.lowest = duplicates->lowest;
+        arguments.places = duplicates->places;
         arguments.slot_mask = static_cast<uint32_t>(duplicates->slots - 1);
     }
-    if (table.folded.get()) {
-        check(cudaMemsetAsync(table.reach.get(), 0, static_cast<size_t>(table.batch) * 4, stream),
+    if (table.folds) {
+        check(cudaMemsetAsync(table.reach, 0, static_cast<size_t>(table.batch) * 4, stream),
               "clearing the reach");
     }
     const dim3 grid(
@@ -220,14 +220,13 @@ void prepare(
 } // namespace
 
 CentroidTable::CentroidTable(
-        int64_t batch,
-        int64_t k,
-        int64_t d,
-        bool bf16,
-        Metric metric,
-        cudaStream_t stream,
-        bool folds)
-    : batch(batch), k(k), d(d), bf16(bf16), metric(metric) {
+        int64_t batch, int64_t k, int64_t d, bool bf16, Metric metric, Arena& arena, bool may_fold)
+    : batch(batch),
+      k(k),
+      d(d),
+      bf16(bf16),
+      metric(metric),
+      folds(may_fold && d <= kMostFoldedColumns) {
     constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
     constexpr int64_t kMaxGridRows = 65535;
     require_range("batch", batch, 1, kMaxGridRows);
@@ -235,23 +234,13 @@ CentroidTable::CentroidTable(
     require_range("d", d, 1, int64_t{1} << 24);
     row_elements = padded_columns(d);
     padded_k = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
-    const auto padded = static_cast<size_t>(batch * padded_k);
-    rows = Buffer<uint16_t>(static_cast<size_t>(batch * k * row_elements), stream);
-    bias = Buffer<float>(padded, stream);
-    if (folds && d <= kMostFoldedColumns) {
-        const size_t tiles = padded / kFoldedRows;
-        folded = Buffer<uint8_t>(
-                tiles * static_cast<size_t>(folded_tile_bytes(folded_steps_of(d))), stream);
-        reach = Buffer<float>(static_cast<size_t>(batch), stream);
+    rows = arena.take<uint16_t>(batch * k * row_elements);
+    bias = arena.take<float>(batch * padded_k);
+    if (folds) {
+        const int64_t tiles = batch * padded_k / kFoldedRows;
+        folded = arena.take<uint8_t>(tiles * folded_tile_bytes(folded_steps_of(d)));
+        reach = arena.take<float>(batch);
     }
-}
-
-int64_t CentroidTable::bytes(int64_t batch, int64_t k, int64_t d, bool folds) {
-    const int64_t padded = (k + kLargestTile - 1) / kLargestTile * kLargestTile;
-    const int64_t folded = folds && d <= kMostFoldedColumns
-                                   ? padded / kFoldedRows * folded_tile_bytes(folded_steps_of(d))
-                                   : 0;
-    return batch * (2 * k * padded_columns(d) + 4 * padded + folded + 4);
 }
 
 void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream) {
@@ -261,11 +250,12 @@ void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_
 void prepare_centred(
         const float* centroids,
         const Centring& centring,
+        const DuplicateTable& duplicates,
         CentroidTable& table,
         cudaStream_t stream) {
     check(cudaMemsetAsync(centring.bounds, 0, sizeof(CentroidBounds), stream), "clearing bounds");
     find_largest(centroids, centring.mean, 1, table.k, table.d, &centring.bounds->largest, stream);
-    const DuplicateTable duplicates(table.k, stream);
+    duplicates.clear(stream);
     prepare(centroids, centring, &duplicates, table, stream);
     drop_duplicates(centroids, duplicates, table, stream);
 }

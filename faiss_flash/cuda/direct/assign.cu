@@ -319,22 +319,17 @@ int64_t columns_of(int64_t d) {
 
 } // namespace
 
-int64_t DirectTable::bytes(int64_t batch, int64_t k, int64_t d) {
-    return batch *
-           ((k + kGroup) * (columns_of(d) + 1) * 4 + static_cast<int64_t>(sizeof(DirectBounds)));
-}
-
 DirectTable::DirectTable(
-        int64_t batch_in, int64_t k_in, int64_t d_in, Metric metric_in, cudaStream_t stream)
+        int64_t batch_in, int64_t k_in, int64_t d_in, Metric metric_in, Arena& arena)
     : batch(batch_in),
       k(k_in),
       d(d_in),
       metric(metric_in),
       columns(columns_of(d)),
       padded_k((k + kGroup - 1) / kGroup * kGroup),
-      rows(static_cast<size_t>(batch * padded_k * columns), stream),
-      bias(static_cast<size_t>(batch * padded_k), stream),
-      bounds(static_cast<size_t>(batch), stream) {}
+      rows(arena.take<float>(batch * padded_k * columns)),
+      bias(arena.take<float>(batch * padded_k)),
+      bounds(arena.take<DirectBounds>(batch)) {}
 
 namespace {
 
@@ -382,19 +377,19 @@ void assign_direct(
         int64_t n,
         const Scaling& scaling,
         const float* centroids,
-        DirectTable& table,
+        const DirectTable& table,
         int32_t* ids,
         IterationCounts* counts,
         cudaStream_t stream) {
     DirectArguments arguments{};
     arguments.points = points;
     arguments.centroids = centroids;
-    arguments.mean = scaling.mean.get();
-    arguments.mean_length = scaling.mean_length.get();
-    arguments.point_scale = scaling.scale.get();
-    arguments.rows = table.rows.get();
-    arguments.bias = table.bias.get();
-    arguments.bounds = table.bounds.get();
+    arguments.mean = scaling.mean;
+    arguments.mean_length = scaling.mean_length;
+    arguments.point_scale = scaling.scale;
+    arguments.rows = table.rows;
+    arguments.bias = table.bias;
+    arguments.bounds = table.bounds;
     arguments.n = n;
     arguments.k = static_cast<int32_t>(table.k);
     arguments.padded_k = static_cast<int32_t>(table.padded_k);
@@ -403,11 +398,7 @@ void assign_direct(
     arguments.ids = ids;
     arguments.counts = counts;
     direct_table_kernel<<<static_cast<unsigned>(table.batch), kTableThreads, 0, stream>>>(
-            arguments,
-            static_cast<int>(table.columns),
-            table.rows.get(),
-            table.bias.get(),
-            table.bounds.get());
+            arguments, static_cast<int>(table.columns), table.rows, table.bias, table.bounds);
     check_launch("centroids of short rows");
     // As many points a thread as registers hold: each centroid is read from shared memory for all.
     switch (table.columns) {

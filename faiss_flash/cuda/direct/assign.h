@@ -9,7 +9,8 @@
 /// decides, with the CPU backend's order of summation, ties to the lowest id.
 #pragma once
 
-#include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/counts.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/scaling.h>
 #include <faiss_flash/kmeans.h>
 
@@ -26,19 +27,15 @@ struct DirectBounds {
 
 /// Centroids as the kernel reads them.
 struct DirectTable {
-    /// Bytes of device memory that one takes.
-    static int64_t bytes(int64_t batch, int64_t k, int64_t d);
+    DirectTable(int64_t batch, int64_t k, int64_t d, Metric metric, Arena& arena);
 
-    DirectTable() = default;
-    DirectTable(int64_t batch, int64_t k, int64_t d, Metric metric, cudaStream_t stream);
-
-    int64_t batch = 0, k = 0, d = 0;
-    Metric metric = Metric::l2;
-    int64_t columns = 0;         ///< d rounded up to 4, 8, 16 or 32
-    int64_t padded_k = 0;        ///< k rounded up to a group
-    Buffer<float> rows;          ///< [batch x padded_k x columns]
-    Buffer<float> bias;          ///< [batch x padded_k], -inf from k on
-    Buffer<DirectBounds> bounds; ///< [batch]
+    int64_t batch, k, d;
+    Metric metric;
+    int64_t columns;      ///< d rounded up to 4, 8, 16 or 32
+    int64_t padded_k;     ///< k rounded up to a group
+    float* rows;          ///< [batch x padded_k x columns]
+    float* bias;          ///< [batch x padded_k], -inf from k on
+    DirectBounds* bounds; ///< [batch]
 };
 
 /// The longest rows that there is a kernel for.
@@ -51,7 +48,7 @@ void assign_direct(
         int64_t n,
         const Scaling& scaling,
         const float* centroids,
-        DirectTable& table,
+        const DirectTable& table,
         int32_t* ids,
         IterationCounts* counts,
         cudaStream_t stream);

@@ -1,56 +1,31 @@
-#include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/direct/session_points.h>
+
 #include <faiss_flash/cuda/rows.h>
-#include <faiss_flash/cuda/session_points.h>
 
 namespace faiss_flash::cuda {
 
-namespace {
+DirectPoints::DirectPoints(
+        int64_t batch, int64_t n, int64_t k, int64_t d, Metric metric, Arena& arena)
+    : batch_(batch),
+      n_(n),
+      d_(d),
+      rows_(arena.take<float>(batch * n * d)),
+      scaling_(batch, d, arena),
+      table_(batch, k, d, metric, arena) {}
 
-class DirectPoints final : public SessionPoints {
-   public:
-    DirectPoints(
-            const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream)
-        : batch_(static_cast<int64_t>(problems.size())),
-          n_(problems.front().points.n()),
-          d_(problems.front().points.d()),
-          rows_(static_cast<size_t>(batch_ * n_ * d_), stream),
-          scaling_(batch_, d_, stream),
-          table_(batch_, k, d_, metric, stream) {
-        std::vector<Points> points;
-        points.reserve(problems.size());
-        for (const Problem& problem : problems) {
-            points.push_back(problem.points);
-        }
-        load_batch(points, rows_.get(), stream);
-        scaling_.find(rows_.get(), n_, values_of(points.front()), stream);
+void DirectPoints::load(const std::vector<Problem>& problems, cudaStream_t stream) {
+    std::vector<Points> points;
+    points.reserve(problems.size());
+    for (const Problem& problem : problems) {
+        points.push_back(problem.points);
     }
+    load_batch(points, rows_, stream);
+    scaling_.find(rows_, n_, values_of(points.front()), stream);
+}
 
-    UpdateRows rows() const override { return {rows_.get(), DType::f32, batch_, n_, d_, 4 * d_}; }
-
-    void assign(
-            const float* centroids,
-            int64_t /*k*/,
-            Metric /*metric*/,
-            const AssignmentArrays& output,
-            cudaStream_t stream) override {
-        assign_direct(
-                rows_.get(), n_, scaling_, centroids, table_, output.ids, output.counts, stream);
-    }
-
-    bool replays() const override { return true; }
-
-   private:
-    const int64_t batch_, n_, d_;
-    Buffer<float> rows_;
-    Scaling scaling_;
-    DirectTable table_;
-};
-
-} // namespace
-
-std::unique_ptr<SessionPoints> direct_points(
-        const std::vector<Problem>& problems, int64_t k, Metric metric, cudaStream_t stream) {
-    return std::make_unique<DirectPoints>(problems, k, metric, stream);
+void DirectPoints::assign(
+        const float* centroids, const AssignmentArrays& output, cudaStream_t stream) {
+    assign_direct(rows_, n_, scaling_, centroids, table_, output.ids, output.counts, stream);
 }
 
 } // namespace faiss_flash::cuda

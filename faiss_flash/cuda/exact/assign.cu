@@ -1,9 +1,5 @@
-#include <faiss_flash/cuda/assign/assign.h>
-#include <faiss_flash/cuda/assign/duplicates.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
-#include <faiss_flash/cuda/exact/candidates.h>
-#include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/row_size.cuh>
@@ -133,90 +129,110 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     }
 }
 
-/// Numbers of rows, on the device.
-struct Counts {
-    int32_t open;  ///< after the first pass
-    int32_t moved; ///< after the filter pass: RestRows
-    int32_t decided;
-};
-
-__global__ void count_kernel(const Counts* found, RestRows rest, IterationCounts* counts) {
+__global__ void count_kernel(const FoundCounts* found, RestRows rest, IterationCounts* counts) {
     counts->redone += found->open;
     counts->decided += found->decided + rest.count();
 }
 
 } // namespace
 
-int64_t exact_bytes(int64_t n, int64_t d, int64_t k) {
-    const int64_t table = CentroidTable::bytes(1, k, d) + 8 * k + DuplicateTable::bytes(k);
-    const int64_t open = 8 * n; // and bars
-    const int64_t first_pass = 4 * n + assign_bytes({1, n, k, d, true, 16, true});
-    return table + open + std::max({first_pass, candidates_bytes(n, d, k), rest_bytes(n)});
+ExactWorkspace::ExactWorkspace(int64_t n, int64_t d, int64_t k, Metric metric, Arena& arena)
+    // Centred biases of products are of either sign: no distances of one sign to fold.
+    : table(1, k, d, false, metric, arena, metric == Metric::l2),
+      bounds(arena.take<CentroidBounds>(1)),
+      bias(arena.take<float>(k)),
+      errors(arena.take<float>(k)),
+      found(arena.take<FoundCounts>(1)) {
+    const Arena::Steps steps(arena);
+    {
+        const Arena::Turn turn(arena);
+        duplicates = DuplicateTable(k, arena);
+    }
+    open_rows = arena.take<int32_t>(n);
+    {
+        const Arena::Turn turn(arena);
+        best = arena.take<float>(n);
+        {
+            const Arena::Turn pass(arena);
+            second = arena.take<float>(n);
+            first_pass = AssignWorkspace({1, n, k, d, true, 16, table.folds}, arena);
+        }
+        candidates = CandidateWorkspace(n, d, k, table.folds, arena);
+    }
+    rest = RestWorkspace(n, arena);
+}
+
+int64_t listing_passes(const ExactWorkspace& workspace, int64_t n, int64_t expected) {
+    return listing_passes(workspace.candidates, n, expected);
 }
 
 void assign_exact(
         const DevicePoints& points,
         const float* centroids,
-        int64_t k,
-        Metric metric,
+        ExactWorkspace& workspace,
         const ExactOutput& output,
         std::optional<int64_t> expected,
         cudaStream_t stream) {
+    CentroidTable& table = workspace.table;
     const int64_t n = points.n();
     const int64_t d = points.d();
-    const Buffer<CentroidBounds> bounds(1, stream);
-    const Buffer<float> bias(static_cast<size_t>(k), stream);
-    const Buffer<float> errors(static_cast<size_t>(k), stream);
     Centring centring;
     centring.mean = points.mean();
     centring.point_scale = points.scale();
     centring.reference = points.reference();
-    centring.bounds = bounds.get();
-    centring.bias = bias.get();
-    centring.errors = errors.get();
-    // Centred biases of products are of either sign: no distances of one sign to fold.
-    CentroidTable table(1, k, d, false, metric, stream, metric == Metric::l2);
-    prepare_centred(centroids, centring, table, stream);
+    centring.bounds = workspace.bounds;
+    centring.bias = workspace.bias;
+    centring.errors = workspace.errors;
+    prepare_centred(centroids, centring, workspace.duplicates, table, stream);
 
-    const auto count = static_cast<size_t>(n);
-    const Buffer<Counts> found(1, stream);
-    check(cudaMemsetAsync(found.get(), 0, sizeof(Counts), stream), "clearing counters");
-    const Buffer<int32_t> open_rows(count, stream);
-    const OpenRows open{open_rows.get(), &found.get()->open};
-    RestRows rest{open, 0, &found.get()->moved};
-    const ExactCentroids exact{centroids, bias.get(), bounds.get(), k, metric};
-    {
-        const Buffer<float> best(count, stream);
-        {
-            const Buffer<float> second(count, stream);
-            CertifyArguments arguments{};
-            arguments.first_pass = {best.get(), second.get(), output.ids};
-            assign(points.tensor(), table, arguments.first_pass, stream);
-            arguments.sizes = points.sizes();
-            arguments.reference = points.reference();
-            arguments.bounds = bounds.get();
-            arguments.errors = table.folded.get() ? nullptr : errors.get();
-            arguments.point_scale = points.scale();
-            arguments.mean_length = points.mean_length();
-            arguments.n = n;
-            arguments.k = k;
-            arguments.d = d;
-            arguments.l2 = metric == Metric::l2;
-            arguments.open = open;
-            const unsigned blocks = std::min(
-                    blocks_of(n, kThreads * kThreadRows),
-                    static_cast<unsigned>(kBlocks * device_info().multiprocessors));
-            certify_kernel<<<blocks, kThreads, 0, stream>>>(arguments);
-            check_launch("certifying an assignment");
-        }
-        const Decided decided{output.ids, &found.get()->decided};
-        decide_candidates(points, table, exact, best.get(), expected, decided, rest, stream);
-    }
-    decide_rest(points, exact, rest, output.ids, stream);
-    count_kernel<<<1, 1, 0, stream>>>(found.get(), rest, output.counts);
+    FoundCounts* found = workspace.found;
+    check(cudaMemsetAsync(found, 0, sizeof(FoundCounts), stream), "clearing counters");
+    const AssignOutput first_pass{workspace.best, workspace.second, output.ids};
+    assign(points.tensor(), table, first_pass, workspace.first_pass, stream);
+    CertifyArguments arguments{};
+    arguments.first_pass = first_pass;
+    arguments.sizes = points.sizes();
+    arguments.reference = points.reference();
+    arguments.bounds = workspace.bounds;
+    arguments.errors = table.folds ? nullptr : workspace.errors;
+    arguments.point_scale = points.scale();
+    arguments.mean_length = points.mean_length();
+    arguments.n = n;
+    arguments.k = table.k;
+    arguments.d = d;
+    arguments.l2 = table.metric == Metric::l2;
+    arguments.open = {workspace.open_rows, &found->open};
+    const unsigned blocks = std::min(
+            blocks_of(n, kThreads * kThreadRows),
+            static_cast<unsigned>(kBlocks * device_info().multiprocessors));
+    certify_kernel<<<blocks, kThreads, 0, stream>>>(arguments);
+    check_launch("certifying an assignment");
+
+    RestRows rest{arguments.open, 0, &found->moved};
+    const ExactCentroids exact{centroids, workspace.bias, workspace.bounds, table.k, table.metric};
+    decide_candidates(
+            points,
+            table,
+            exact,
+            workspace.best,
+            expected,
+            workspace.candidates,
+            {output.ids, &found->decided},
+            rest,
+            stream);
+    decide_rest(points, exact, rest, output.ids, workspace.rest, stream);
+    count_kernel<<<1, 1, 0, stream>>>(found, rest, output.counts);
     check_launch("counting open points");
     if (output.values) {
-        measure(points.rows(), n, d, centroids, k, metric, output.ids, output.values, stream);
+        measure(points.rows(),
+                n,
+                d,
+                centroids,
+                table.k,
+                table.metric,
+                output.ids,
+                output.values,
+                stream);
     }
 }
 

@@ -30,8 +30,13 @@
 /// (decide.h): the CPU backend's ids, ties to the lowest.
 #pragma once
 
+#include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/assign/duplicates.h>
 #include <faiss_flash/cuda/counts.h>
+#include <faiss_flash/cuda/exact/candidates.h>
+#include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
@@ -50,17 +55,45 @@ constexpr int64_t expected_after(int64_t redone) {
     return redone + redone / 16 + 1;
 }
 
-/// Bytes of device memory that assign_exact() takes while it runs.
-int64_t exact_bytes(int64_t n, int64_t d, int64_t k);
+/// Numbers of points of one assignment, on the device.
+struct FoundCounts {
+    int32_t open;  ///< after the first pass
+    int32_t moved; ///< after the filter pass: RestRows
+    int32_t decided;
+};
 
-/// centroids [k x d] float32, packed, finite. All arrays in device memory.
+/// Memory of assign_exact() for up to n points and k centroids. Steps that follow each other share
+/// some.
+struct ExactWorkspace {
+    ExactWorkspace(int64_t n, int64_t d, int64_t k, Metric metric, Arena& arena);
+
+    CentroidTable table; ///< has k and the metric
+    CentroidBounds* bounds;
+    float* bias;        ///< [k] as Centring's
+    float* errors;      ///< [k] as Centring's
+    FoundCounts* found; ///< one
+    DuplicateTable duplicates;
+    // With the memory of the duplicates:
+    int32_t* open_rows; ///< [n]
+    float* best;        ///< [n]
+    float* second;      ///< [n]
+    AssignWorkspace first_pass;
+    CandidateWorkspace candidates; ///< with the memory of `second` and the first pass
+    RestWorkspace rest;            ///< with the memory of `best` and all after it
+};
+
+/// Passes over listed rows that assign_exact() queues where `expected` of n points are expected to
+/// be open: the only thing that depends on it.
+int64_t listing_passes(const ExactWorkspace& workspace, int64_t n, int64_t expected);
+
+/// centroids [k x d] float32, packed, finite, with k and the metric of the workspace. All arrays in
+/// device memory.
 /// expected: about how many points the first pass leaves open. Where it leaves more, those go the
 /// longest way; the result is the same. Without it this waits for the first pass.
 void assign_exact(
         const DevicePoints& points,
         const float* centroids,
-        int64_t k,
-        Metric metric,
+        ExactWorkspace& workspace,
         const ExactOutput& output,
         std::optional<int64_t> expected,
         cudaStream_t stream);

@@ -205,9 +205,20 @@ __global__ void __launch_bounds__(kThreads) decide_listed_kernel(const ListedArg
 
 } // namespace
 
-int64_t candidates_bytes(int64_t n, int64_t d, int64_t k) {
-    const AssignPlan plan = filter_plan(k, d, false, device_info()); // of the same parts and lists
-    return chunk_rows(n, row_bytes(d, plan)) * row_bytes(d, plan);
+CandidateWorkspace::CandidateWorkspace(int64_t n, int64_t d, int64_t k, bool folds, Arena& arena)
+    : plan(filter_plan(k, d, folds, device_info())),
+      capacity(chunk_rows(n, row_bytes(d, plan))),
+      halves(arena.take<uint16_t>(capacity * padded_columns(d))),
+      bars(arena.take<float>(capacity)),
+      rows(arena.take<int32_t>(capacity)),
+      count(arena.take<int32_t>(1)) {
+    const int64_t lists = capacity * plan.splits * lists_of(plan.kernel);
+    entries = arena.take<uint32_t>(lists * kListEntries);
+    counts = arena.take<uint8_t>(lists);
+}
+
+int64_t listing_passes(const CandidateWorkspace& workspace, int64_t n, int64_t expected) {
+    return ceil_div(std::min(n, expected), workspace.capacity);
 }
 
 void decide_candidates(
@@ -216,32 +227,21 @@ void decide_candidates(
         const ExactCentroids& centroids,
         const float* bars,
         std::optional<int64_t> expected,
+        const CandidateWorkspace& workspace,
         const Decided& output,
         RestRows& rest,
         cudaStream_t stream) {
-    const int64_t n = points.n();
     const int64_t d = points.d();
-    const bool folded = table.folded.get() != nullptr;
-    const AssignPlan plan = filter_plan(centroids.k, d, folded, device_info());
-    const int lists = lists_of(plan.kernel);
-    const int64_t capacity = chunk_rows(n, row_bytes(d, plan));
-    const auto rows = static_cast<size_t>(capacity);
-    const auto all_lists = rows * static_cast<size_t>(plan.splits * lists);
-    const Buffer<uint16_t> halves(rows * static_cast<size_t>(padded_columns(d)), stream);
-    const Buffer<float> chunk_bars(rows, stream);
-    const Buffer<int32_t> chunk_rows(rows, stream);
-    const Buffer<uint32_t> entries(all_lists * kListEntries, stream);
-    const Buffer<uint8_t> counts(all_lists, stream);
-    const Buffer<int32_t> chunk_count(1, stream);
+    const int64_t capacity = workspace.capacity;
     const ChunkRows chunk{
-            reinterpret_cast<uint4*>(halves.get()),
-            chunk_bars.get(),
-            chunk_rows.get(),
-            chunk_count.get(),
+            reinterpret_cast<uint4*>(workspace.halves),
+            workspace.bars,
+            workspace.rows,
+            workspace.count,
             static_cast<int32_t>(capacity),
             static_cast<int32_t>(padded_columns(d) / 8)};
-    TensorRows tensor = packed_rows(halves.get(), false, 1, capacity, d, padded_columns(d));
-    tensor.row_count = chunk_count.get();
+    TensorRows tensor = packed_rows(workspace.halves, false, 1, capacity, d, padded_columns(d));
+    tensor.row_count = workspace.count;
 
     ListedArguments arguments{};
     arguments.points = points.rows();
@@ -249,17 +249,18 @@ void decide_candidates(
     arguments.k = static_cast<int32_t>(centroids.k);
     arguments.d = d;
     arguments.l2 = centroids.metric == Metric::l2;
-    arguments.rows = chunk_rows.get();
-    arguments.count = chunk_count.get();
-    arguments.candidates = {chunk_bars.get(), entries.get(), counts.get(), capacity};
-    arguments.lists = lists;
-    arguments.parts = plan.splits * lists;
+    arguments.rows = workspace.rows;
+    arguments.count = workspace.count;
+    arguments.candidates = {workspace.bars, workspace.entries, workspace.counts, capacity};
+    arguments.lists = lists_of(workspace.plan.kernel);
+    arguments.parts = workspace.plan.splits * arguments.lists;
     arguments.output = output;
     arguments.rest = rest;
 
     const auto blocks = static_cast<unsigned>(8 * device_info().multiprocessors);
-    const int64_t to_list = expected ? std::min(n, *expected) : wait_for_count(rest.open, stream);
-    for (; rest.taken < to_list; rest.taken += capacity) {
+    const int64_t passes = listing_passes(
+            workspace, points.n(), expected ? *expected : wait_for_count(rest.open, stream));
+    for (int64_t pass = 0; pass < passes; pass++, rest.taken += capacity) {
         gather_kernel<<<blocks, dim3(8, 32), 0, stream>>>(
                 static_cast<const uint4*>(points.tensor().data),
                 bars,
@@ -267,7 +268,7 @@ void decide_candidates(
                 rest.taken,
                 chunk);
         check_launch("gathering open rows");
-        list_candidates(tensor, table, arguments.candidates, stream, plan);
+        list_candidates(tensor, table, arguments.candidates, stream, workspace.plan);
         decide_listed_kernel<<<blocks_of(capacity, kBlockRows), kThreads, 0, stream>>>(arguments);
         check_launch("deciding between candidates");
     }

@@ -5,14 +5,31 @@
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 
 #include <cstdint>
 #include <optional>
 
 namespace faiss_flash::cuda {
 
-/// Bytes of device memory that decide_candidates() takes for any share of n rows.
-int64_t candidates_bytes(int64_t n, int64_t d, int64_t k);
+/// Memory of decide_candidates() for some of n points at a time: what a pass over them compares.
+struct CandidateWorkspace {
+    CandidateWorkspace() = default;
+    /// folds: the centroids' table has folded biases.
+    CandidateWorkspace(int64_t n, int64_t d, int64_t k, bool folds, Arena& arena);
+
+    AssignPlan plan;
+    int64_t capacity = 0;        ///< rows of a pass
+    uint16_t* halves = nullptr;  ///< [capacity x padded_columns(d)]
+    float* bars = nullptr;       ///< [capacity]
+    int32_t* rows = nullptr;     ///< [capacity] numbers of the points
+    int32_t* count = nullptr;    ///< one: rows in use
+    uint32_t* entries = nullptr; ///< as in CandidateLists
+    uint8_t* counts = nullptr;   ///< as in CandidateLists
+};
+
+/// Passes that decide_candidates() makes where `expected` of n rows are expected to be open.
+int64_t listing_passes(const CandidateWorkspace& workspace, int64_t n, int64_t expected);
 
 /// Device arrays that decide_candidates() fills.
 struct Decided {
@@ -30,6 +47,7 @@ void decide_candidates(
         const ExactCentroids& centroids,
         const float* bars,
         std::optional<int64_t> expected,
+        const CandidateWorkspace& workspace,
         const Decided& output,
         RestRows& rest,
         cudaStream_t stream);

@@ -336,19 +336,16 @@ __global__ void value_kernel(
 
 } // namespace
 
-int64_t rest_bytes(int64_t n) {
-    return 12 * n;
-}
+RestWorkspace::RestWorkspace(int64_t n, Arena& arena)
+    : values(arena.take<double>(n)), locks(arena.take<int32_t>(n)) {}
 
 void decide_rest(
         const DevicePoints& points,
         const ExactCentroids& centroids,
         const RestRows& rest,
         int32_t* ids,
+        const RestWorkspace& workspace,
         cudaStream_t stream) {
-    const auto n = static_cast<size_t>(points.n());
-    const Buffer<double> values(n, stream);
-    const Buffer<int32_t> locks(n, stream);
     DecideArguments arguments{};
     arguments.points = points.rows();
     arguments.centroids = centroids.values;
@@ -361,8 +358,8 @@ void decide_rest(
     arguments.d = static_cast<int>(points.d());
     arguments.l2 = centroids.metric == Metric::l2;
     arguments.rest = rest;
-    arguments.values = values.get();
-    arguments.locks = locks.get();
+    arguments.values = workspace.values;
+    arguments.locks = workspace.locks;
     arguments.ids = ids;
     const auto blocks = static_cast<unsigned>(device_info().multiprocessors);
     start_kernel<<<blocks, kThreads, 0, stream>>>(arguments);

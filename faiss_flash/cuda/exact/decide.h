@@ -3,6 +3,7 @@
 
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
@@ -41,8 +42,14 @@ struct ExactCentroids {
     Metric metric;
 };
 
-/// Bytes of device memory that decide_rest() takes for any share of n points.
-int64_t rest_bytes(int64_t n);
+/// Memory of decide_rest() for any share of n points.
+struct RestWorkspace {
+    RestWorkspace() = default;
+    RestWorkspace(int64_t n, Arena& arena);
+
+    double* values = nullptr; ///< [n] what the best centroid so far measures
+    int32_t* locks = nullptr; ///< [n]
+};
 
 /// ids of the rows, by float32 scores of all centroids with a bound, and float64 for those
 /// that this leaves, with the CPU backend's order of summation: the float64 argmin or argmax, ties
@@ -52,6 +59,7 @@ void decide_rest(
         const ExactCentroids& centroids,
         const RestRows& rest,
         int32_t* ids,
+        const RestWorkspace& workspace,
         cudaStream_t stream);
 
 /// values [n]: squared distances of rows [n x d] to, or products with, the centroids [k x d] of

@@ -1,7 +1,6 @@
 /// Budget: the rows are read twice (scaling.cu, conversion), n d 4 bytes each, and n d 2 written:
 /// once a run, not once an iteration.
 #include <faiss_flash/cuda/exact/points.h>
-#include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/row_size.cuh>
@@ -83,29 +82,21 @@ __global__ void reference_kernel(
 
 } // namespace
 
-DevicePoints::DevicePoints(const Points& points, int64_t first, int64_t n, cudaStream_t stream)
-    : n_(n),
-      d_(points.d()),
-      row_elements_(padded_columns(d_)),
-      rows_(static_cast<size_t>(n * d_), stream),
-      halves_(static_cast<size_t>(n * row_elements_), stream),
-      scaling_(1, d_, stream),
-      sizes_(static_cast<size_t>(n), stream),
-      reference_(2, stream) {
-    load_rows(points, first, n, rows_.get(), d_, stream);
-    scaling_.find(rows_.get(), n, values_of(points), stream);
+void DevicePoints::prepare(int64_t n, Values values, cudaStream_t stream) {
+    n_ = n;
+    scaling_.find(rows_, n, values, stream);
     convert_kernel<<<blocks_of(32 * n, kThreads), kThreads, 0, stream>>>(
-            rows_.get(),
+            rows_,
             mean(),
             scale(),
             n,
             static_cast<int>(d_),
             static_cast<int>(row_elements_),
-            reinterpret_cast<__half*>(halves_.get()),
-            sizes_.get());
+            reinterpret_cast<__half*>(halves_),
+            sizes_);
     check_launch("converting points");
     reference_kernel<<<1, kReferenceThreads, 0, stream>>>(
-            sizes_.get(), n, std::min(n, kSample), reference_.get());
+            sizes_, n, std::min(n, kSample), reference_);
     check_launch("lengths of most points");
 }
 

@@ -1,5 +1,6 @@
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/session_points.h>
 
 #include <optional>
@@ -10,24 +11,27 @@ namespace {
 
 class ExactPoints final : public SessionPoints {
    public:
-    ExactPoints(const Points& points, cudaStream_t stream)
-        : points_(points, 0, points.n(), stream) {}
+    ExactPoints(int64_t n, int64_t k, int64_t d, Metric metric, Arena& arena)
+        : rows_(arena.take<float>(n * d)),
+          points_(rows_, n, d, arena),
+          workspace_(n, d, k, metric, arena) {}
+
+    void load(const std::vector<Problem>& problems, cudaStream_t stream) override {
+        const Points& points = problems.front().points;
+        load_rows(points, 0, points.n(), rows_, points.d(), stream);
+        points_.prepare(points.n(), values_of(points), stream);
+    }
 
     UpdateRows rows() const override {
-        return {points_.rows(), DType::f32, 1, points_.n(), points_.d(), 4 * points_.d()};
+        return {rows_, DType::f32, 1, points_.n(), points_.d(), 4 * points_.d()};
     }
 
     void assign(
-            const float* centroids,
-            int64_t k,
-            Metric metric,
-            const AssignmentArrays& output,
-            cudaStream_t stream) override {
+            const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
         assign_exact(
                 points_,
                 centroids,
-                k,
-                metric,
+                workspace_,
                 {output.ids, output.values, output.counts},
                 expected_,
                 stream);
@@ -43,15 +47,17 @@ class ExactPoints final : public SessionPoints {
     bool replays() const override { return false; }
 
    private:
+    float* rows_; ///< [n x d]
     DevicePoints points_;
+    ExactWorkspace workspace_;
     int64_t redone_ = -1;
     std::optional<int64_t> expected_; ///< rows that an assignment leaves open
 };
 
 } // namespace
 
-std::unique_ptr<SessionPoints> exact_points(const Points& points, cudaStream_t stream) {
-    return std::make_unique<ExactPoints>(points, stream);
+std::unique_ptr<SessionPoints> exact_points(const Workload& workload, Metric metric, Arena& arena) {
+    return std::make_unique<ExactPoints>(workload.n, workload.k, workload.d, metric, arena);
 }
 
 } // namespace faiss_flash::cuda

@@ -85,40 +85,33 @@ __global__ void __launch_bounds__(kThreads) moved_kernel(
 
 } // namespace
 
-MovedPoints::MovedPoints(int64_t batch, int64_t n, int64_t k, cudaStream_t stream)
+MovedPoints::MovedPoints(int64_t batch, int64_t n, int64_t k, Arena& arena)
     : batch_(batch),
       n_(n),
       k_(k),
       capacity_(n / 4 * 2), // more entries do not save enough
-      previous_(static_cast<size_t>(batch * n), stream),
-      moved_(static_cast<size_t>(batch), stream),
-      list_(static_cast<size_t>(batch * capacity_), stream) {
-    const auto bytes = static_cast<size_t>(batch * n) * sizeof(int32_t);
-    check(cudaMemsetAsync(previous_.get(), 0xFF, bytes, stream), "forgetting the clusters");
-}
+      previous_(arena.take<int32_t>(batch * n)),
+      moved_(arena.take<uint32_t>(batch)),
+      list_(arena.take<int2>(batch * capacity_)) {}
 
-int64_t MovedPoints::bytes(int64_t batch, int64_t n) {
-    return batch * (n * 4 + 4 + n / 4 * 2 * 8);
+void MovedPoints::forget(cudaStream_t stream) {
+    const auto bytes = static_cast<size_t>(batch_ * n_) * sizeof(int32_t);
+    check(cudaMemsetAsync(previous_, 0xFF, bytes, stream), "forgetting the clusters");
 }
 
 Entries MovedPoints::find(const int32_t* ids, IterationCounts* counts, cudaStream_t stream) {
     const auto batch = static_cast<unsigned>(batch_);
-    check(cudaMemsetAsync(moved_.get(), 0, batch * sizeof(uint32_t), stream), "clearing a count");
+    check(cudaMemsetAsync(moved_, 0, batch * sizeof(uint32_t), stream), "clearing a count");
     const Entries entries{
-            previous_.get(), // as ids are after the kernel, but for invalid ones
-            list_.get(),
-            moved_.get(),
+            previous_, // as ids are after the kernel, but for invalid ones
+            list_,
+            moved_,
             static_cast<int32_t>(n_),
             static_cast<int32_t>(k_),
             static_cast<uint32_t>(capacity_)};
     const dim3 grid(blocks_of(n_, kThreads * kEach), batch);
     moved_kernel<<<grid, kThreads, 0, stream>>>(
-            ids,
-            previous_.get(),
-            entries,
-            counts,
-            moved_.get(),
-            reinterpret_cast<int4*>(list_.get()));
+            ids, previous_, entries, counts, moved_, reinterpret_cast<int4*>(list_));
     check_launch("finding the points that moved");
     return entries;
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <faiss_flash/cuda/counts.h>
-#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/update/entries.h>
 
 #include <cstdint>
@@ -12,20 +12,19 @@ namespace faiss_flash::cuda {
 class MovedPoints {
    public:
     MovedPoints() = default;
-    /// Of `batch` problems of n points and k clusters. The first find() finds all points.
-    MovedPoints(int64_t batch, int64_t n, int64_t k, cudaStream_t stream);
+    /// Of `batch` problems of n points and k clusters.
+    MovedPoints(int64_t batch, int64_t n, int64_t k, Arena& arena);
 
-    /// Bytes of device memory that one takes.
-    static int64_t bytes(int64_t batch, int64_t n);
-
+    /// The next find() finds all points; to be called before the first.
+    void forget(cudaStream_t stream);
     /// Compares ids [batch x n] with those of the last call, and counts the invalid ones.
     Entries find(const int32_t* ids, IterationCounts* counts, cudaStream_t stream);
 
    private:
     int64_t batch_ = 0, n_ = 0, k_ = 0, capacity_ = 0;
-    Buffer<int32_t> previous_; ///< [batch x n]
-    Buffer<uint32_t> moved_;   ///< [batch] entries; up to 2^31
-    Buffer<int2> list_;        ///< [batch x capacity]
+    int32_t* previous_ = nullptr; ///< [batch x n]
+    uint32_t* moved_ = nullptr;   ///< [batch] entries; up to 2^31
+    int2* list_ = nullptr;        ///< [batch x capacity]
 };
 
 } // namespace faiss_flash::cuda

@@ -244,16 +244,12 @@ __global__ void place_kernel(const Entries all_entries, int32_t* places, int2* o
 
 } // namespace
 
-EntryOrder::EntryOrder(int64_t batch, int64_t n, int64_t k, cudaStream_t stream)
-    : batch_(batch), n_(n), k_(k), order_(static_cast<size_t>(batch * n), stream) {
+EntryOrder::EntryOrder(int64_t batch, int64_t n, int64_t k, Arena& arena)
+    : batch_(batch), n_(n), k_(k), order_(arena.take<int2>(batch * n)) {
     if (!is_short(n, k)) {
-        counts_ = Buffer<int32_t>(static_cast<size_t>(batch * k), stream);
-        places_ = Buffer<int32_t>(static_cast<size_t>(batch * k), stream);
+        counts_ = arena.take<int32_t>(batch * k);
+        places_ = arena.take<int32_t>(batch * k);
     }
-}
-
-int64_t EntryOrder::bytes(int64_t batch, int64_t n, int64_t k) {
-    return batch * (8 * n + (is_short(n, k) ? 0 : 8 * k));
 }
 
 bool EntryOrder::is_short(int64_t n, int64_t k) {
@@ -265,19 +261,19 @@ void EntryOrder::run(const Entries& entries, IterationCounts* counts, cudaStream
     const auto batch = static_cast<unsigned>(batch_);
     const auto counts_bytes = static_cast<size_t>(k) * sizeof(int32_t);
     if (is_short(n_, k_)) {
-        block_sort_kernel<<<batch, kThreads, counts_bytes, stream>>>(entries, counts, order_.get());
+        block_sort_kernel<<<batch, kThreads, counts_bytes, stream>>>(entries, counts, order_);
         check_launch("sorting the points by cluster");
         return;
     }
-    check(cudaMemsetAsync(counts_.get(), 0, batch * counts_bytes, stream), "clearing the counts");
+    check(cudaMemsetAsync(counts_, 0, batch * counts_bytes, stream), "clearing the counts");
     const dim3 scans(blocks_of(k, kThreads * kScanItems), batch);
     const auto by_chunks = [&](auto count_chunks, auto place_chunks, int bits) {
         const dim3 grid(blocks_of(n_, int64_t{1} << bits), batch);
         const size_t bytes = chunk_bytes(k, bits);
         allow_all_shared_memory(reinterpret_cast<const void*>(place_chunks));
-        count_chunks<<<grid, kThreads, counts_bytes, stream>>>(entries, counts_.get());
-        scan_kernel<<<scans, kThreads, 0, stream>>>(counts_.get(), k, places_.get());
-        place_chunks<<<grid, kThreads, bytes, stream>>>(entries, places_.get(), order_.get());
+        count_chunks<<<grid, kThreads, counts_bytes, stream>>>(entries, counts_);
+        scan_kernel<<<scans, kThreads, 0, stream>>>(counts_, k, places_);
+        place_chunks<<<grid, kThreads, bytes, stream>>>(entries, places_, order_);
     };
     if (n_ >= kLarge && fits_shared(k, kLargeChunkBits)) {
         by_chunks(
@@ -288,9 +284,9 @@ void EntryOrder::run(const Entries& entries, IterationCounts* counts, cudaStream
         by_chunks(count_chunk_kernel<kChunkBits>, place_chunk_kernel<kChunkBits>, kChunkBits);
     } else {
         const dim3 grid(blocks_of(n_, kThreads), batch);
-        count_kernel<<<grid, kThreads, 0, stream>>>(entries, counts_.get());
-        scan_kernel<<<scans, kThreads, 0, stream>>>(counts_.get(), k, places_.get());
-        place_kernel<<<grid, kThreads, 0, stream>>>(entries, places_.get(), order_.get());
+        count_kernel<<<grid, kThreads, 0, stream>>>(entries, counts_);
+        scan_kernel<<<scans, kThreads, 0, stream>>>(counts_, k, places_);
+        place_kernel<<<grid, kThreads, 0, stream>>>(entries, places_, order_);
     }
     check_launch("sorting the points by cluster");
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <faiss_flash/cuda/counts.h>
-#include <faiss_flash/cuda/runtime/buffer.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/update/entries.h>
 
 #include <cstdint>
@@ -15,10 +15,7 @@ class EntryOrder {
    public:
     EntryOrder() = default;
     /// Room for `batch` problems of n points and k clusters.
-    EntryOrder(int64_t batch, int64_t n, int64_t k, cudaStream_t stream);
-
-    /// Bytes of device memory that one takes.
-    static int64_t bytes(int64_t batch, int64_t n, int64_t k);
+    EntryOrder(int64_t batch, int64_t n, int64_t k, Arena& arena);
 
     /// True where sorting all points takes one short kernel.
     static bool is_short(int64_t n, int64_t k);
@@ -29,12 +26,13 @@ class EntryOrder {
 
     /// [batch x n] (point, cluster within the problem), ascending by cluster; as many as there are
     /// entries.
-    const int2* get() const { return order_.get(); }
+    const int2* get() const { return order_; }
 
    private:
     int64_t batch_ = 0, n_ = 0, k_ = 0;
-    Buffer<int2> order_;
-    Buffer<int32_t> counts_, places_; ///< [batch x k] of each cluster: entries, the next free place
+    int2* order_ = nullptr;     ///< [batch x n]
+    int32_t* counts_ = nullptr; ///< [batch x k] of each cluster: entries,
+    int32_t* places_ = nullptr; ///< [batch x k] and the next free place; null for a short sort
 };
 
 } // namespace faiss_flash::cuda

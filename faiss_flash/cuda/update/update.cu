@@ -248,9 +248,13 @@ void CentroidUpdate::plan(DoubleDouble* squares, cudaStream_t stream) {
 
 int64_t CentroidUpdate::bytes(int64_t batch, int64_t n, int64_t d, int64_t k, int limbs) {
     const int64_t places = std::max(SumLayout(d, kSingles).places, SumLayout(d, 8).places);
-    const int64_t moved = EntryOrder::is_short(n, k) ? 0 : MovedPoints::bytes(batch, n);
-    return batch * ((d + 1) * 12 + k * (limbs * places + 1) * 8) + moved +
-           EntryOrder::bytes(batch, n, k);
+    const int64_t entries = bytes_of([&](Arena& arena) {
+        EntryOrder(batch, n, k, arena);
+        if (!EntryOrder::is_short(n, k)) {
+            MovedPoints(batch, n, k, arena);
+        }
+    });
+    return batch * ((d + 1) * 12 + k * (limbs * places + 1) * 8) + entries;
 }
 
 void CentroidUpdate::reserve(int64_t k, cudaStream_t stream) {
@@ -258,9 +262,16 @@ void CentroidUpdate::reserve(int64_t k, cudaStream_t stream) {
         return;
     }
     keeps_ = !EntryOrder::is_short(rows_.n, k);
-    order_ = EntryOrder(rows_.batch, rows_.n, k, stream);
+    const auto make = [&](Arena& arena) {
+        order_ = EntryOrder(rows_.batch, rows_.n, k, arena);
+        if (keeps_) {
+            moved_ = MovedPoints(rows_.batch, rows_.n, k, arena);
+        }
+    };
+    arena_ = Arena(bytes_of(make), stream);
+    make(arena_);
     if (keeps_) {
-        moved_ = MovedPoints(rows_.batch, rows_.n, k, stream);
+        moved_.forget(stream);
     }
     const auto clusters = static_cast<size_t>(rows_.batch * k);
     const size_t count = clusters * static_cast<size_t>(limbs_ * layout_.places);

@@ -4,6 +4,7 @@
 
 #include <faiss_flash/core/double_double.h>
 #include <faiss_flash/core/fixed_point.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/update/layout.h>
 #include <faiss_flash/cuda/update/moved.h>
@@ -88,6 +89,7 @@ class CentroidUpdate {
     Buffer<double> units_; ///< [batch x (d + 1)] 1 / scale of the first limb
     Buffer<float> scale_;  ///< [batch x (d + 1)] of the upper piece of the first limb
     bool keeps_ = false;   ///< sums are those of the last run; else they are zeros between runs
+    Arena arena_;          ///< of the two that follow
     MovedPoints moved_;
     EntryOrder order_;
     Buffer<unsigned long long> sums_;   ///< [batch x k x limbs x places]

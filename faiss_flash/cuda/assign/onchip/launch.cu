@@ -27,9 +27,9 @@ void launch(
     arguments.points = static_cast<const uint8_t*>(points.data);
     arguments.point_row_bytes = points.row_bytes;
     arguments.point_batch_bytes = points.batch_bytes;
-    arguments.centroids = table.rows.get();
+    arguments.centroids = table.rows;
     arguments.row_elements = table.row_elements;
-    arguments.bias = table.bias.get();
+    arguments.bias = table.bias;
     arguments.bias_batch = table.padded_k;
     arguments.best = output.best;
     arguments.second = output.second;

@@ -17,10 +17,10 @@ void launch(
     arguments.points = static_cast<const uint8_t*>(points.data);
     arguments.point_row_bytes = points.row_bytes;
     arguments.point_batch_bytes = points.batch_bytes;
-    arguments.centroids = reinterpret_cast<const uint8_t*>(table.rows.get());
+    arguments.centroids = reinterpret_cast<const uint8_t*>(table.rows);
     arguments.centroid_row_bytes = 2 * table.row_elements;
     arguments.centroid_batch_bytes = table.k * arguments.centroid_row_bytes;
-    arguments.bias = table.bias.get();
+    arguments.bias = table.bias;
     arguments.bias_batch = table.padded_k;
     arguments.best = output.best;
     arguments.second = output.second;

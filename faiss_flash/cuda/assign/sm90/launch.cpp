@@ -31,20 +31,15 @@ void launch(
         throw InvalidArgument("plan: the Hopper kernel cannot take these points on this device");
     }
     const TensorRows centroids = packed_rows(
-            table.rows.get(),
-            table.bf16,
-            table.batch,
-            table.k,
-            table.row_elements,
-            table.row_elements);
+            table.rows, table.bf16, table.batch, table.k, table.row_elements, table.row_elements);
 
     Arguments arguments;
     arguments.points = make_tensor_map(points, variant->point_box, variant->slice_columns);
     arguments.centroids = make_tensor_map(centroids, variant->centroid_box, variant->slice_columns);
-    arguments.bias = table.bias.get();
+    arguments.bias = table.bias;
     arguments.bias_batch = table.padded_k;
-    arguments.folded = table.folded.get();
-    arguments.reach = table.reach.get();
+    arguments.folded = table.folded;
+    arguments.reach = table.reach;
     arguments.half_square = table.half_square;
     arguments.best = output.best;
     arguments.second = output.second;

@@ -9,7 +9,9 @@
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
-#include <faiss_flash/cuda/update/update.h>
+#include <faiss_flash/cuda/update/cluster_sums.h>
+#include <faiss_flash/cuda/update/means.h>
+#include <faiss_flash/cuda/update/row_facts.h>
 
 #include <benchmark/benchmark.h>
 #include <gpu_data.h>
@@ -84,19 +86,39 @@ void update(State& state, Shape shape, DType dtype) {
     const cuda::Buffer<float> means(k * static_cast<size_t>(shape.d), nullptr);
     const void* data = half ? static_cast<const void*>(halves.get()) : floats.get();
     const int64_t row_bytes = (half ? 2 : 4) * shape.d;
-    cuda::CentroidUpdate work(
-            {data, dtype, shape.batch, shape.n, shape.d, row_bytes}, nullptr, nullptr, nullptr);
-    work.reserve(shape.k, nullptr);
-    const cuda::CentroidUpdate::Output output{sizes.get(), weights.get(), means.get()};
+    const cuda::DeviceRows rows{data, dtype, shape.batch, shape.n, shape.d, row_bytes};
+    const Workload workload{
+            shape.batch,
+            shape.n,
+            shape.d,
+            shape.k,
+            Metric::l2,
+            dtype,
+            Precision::exact,
+            false,
+            false};
+    const Format format =
+            Format::plan(cuda::find_ranges(rows, nullptr, shape.n, nullptr), workload);
+    cuda::Allocated<cuda::SumFormat> sum_format(nullptr, [&](cuda::Arena& arena) {
+        return cuda::SumFormat(format, workload, dtype, arena);
+    });
+    sum_format->load(format, nullptr);
+    cuda::Allocated<cuda::ClusterSums> sums(nullptr, [&](cuda::Arena& arena) {
+        return cuda::ClusterSums(rows, nullptr, *sum_format, arena);
+    });
+    sums->start(nullptr);
+    const auto run = [&](const int32_t* ids) {
+        const Sums added = sums->run(ids, nullptr);
+        const cuda::ClusterMeans output{sizes.get(), weights.get(), means.get(), nullptr};
+        cuda::find_means(added, *sum_format, nullptr, output, nullptr);
+    };
     bench::Events events;
-    const auto problems = static_cast<size_t>(shape.batch);
-    const cuda::Buffer<cuda::IterationCounts> counts(problems, nullptr);
-    work.run(second.get(), counts.get(), output, {}, nullptr);
+    run(second.get());
     bool turn = false;
     for (auto _ : state) {
         turn = !turn;
         events.start();
-        work.run(turn ? first.get() : second.get(), counts.get(), output, {}, nullptr);
+        run(turn ? first.get() : second.get());
         state.SetIterationTime(events.stop());
     }
     const double limit = static_cast<double>(shape.batch * shape.n * row_bytes) / 4.3e12;
@@ -124,8 +146,8 @@ void assign_exact(State& state, Shape shape, bool first, int64_t copies, DType d
     }
     const auto n = static_cast<size_t>(shape.n);
     const cuda::Buffer<int32_t> ids(n, nullptr);
-    const cuda::Buffer<cuda::IterationCounts> counts(1, nullptr);
-    cuda::check(cudaMemset(counts.get(), 0, sizeof(cuda::IterationCounts)), "clearing");
+    const cuda::Buffer<IterationCounts> counts(1, nullptr);
+    cuda::check(cudaMemset(counts.get(), 0, sizeof(IterationCounts)), "clearing");
     const bench::TakenMemory memory;
     const cuda::Buffer<float> rows(n * static_cast<size_t>(shape.d), nullptr);
     cuda::Allocated<cuda::DevicePoints> points(nullptr, [&](cuda::Arena& arena) {
@@ -146,7 +168,7 @@ void assign_exact(State& state, Shape shape, bool first, int64_t copies, DType d
                 nullptr);
     };
     run({});
-    cuda::IterationCounts told{};
+    IterationCounts told{};
     cuda::check(cudaMemcpy(&told, counts.get(), sizeof told, cudaMemcpyDefault), "counts");
     const std::optional<int64_t> expected =
             first ? std::nullopt : std::make_optional(cuda::expected_after(told.redone));

@@ -5,6 +5,7 @@
 #endif
 
 #include <cstdlib>
+#include <limits>
 #include <string>
 
 namespace faiss_flash {
@@ -43,6 +44,31 @@ std::string names_of(const std::vector<const Backend*>& list) {
 }
 
 } // namespace
+
+int64_t Backend::most_together(const Workload& /*workload*/) const {
+    return std::numeric_limits<int64_t>::max();
+}
+
+void Backend::assign_batch(
+        const std::vector<Assignment>& problems, int64_t k, Metric metric) const {
+    for (const Assignment& problem : problems) {
+        assign(problem.points, problem.centroids, k, metric, problem.ids, problem.distances);
+    }
+}
+
+void Backend::read_rows(
+        const std::vector<Problem>& problems,
+        const int64_t* rows,
+        int64_t count,
+        float* out,
+        int64_t stride) const {
+    for (const Problem& problem : problems) {
+        for (int64_t i = 0; i < count; i++) {
+            problem.points.copy_row(rows[i], out + i * problem.points.d());
+        }
+        out += stride;
+    }
+}
 
 const std::vector<const Backend*>& backends() {
     static const std::vector<const Backend*> list = find_backends();

@@ -93,17 +93,6 @@ std::vector<float> gather_weights(const VectorView& weights, const Points& point
     return gathered;
 }
 
-Workload workload_of(
-        const VectorView& points,
-        bool weighted,
-        int64_t batch,
-        int64_t n,
-        int64_t k,
-        Precision precision) {
-    const bool plain = !weighted && !points.decoder;
-    return {batch, n, points.d, k, points.dtype, precision, plain, points.space};
-}
-
 Estimate estimate_on(
         const Backend& backend, const Workload& workload, const KMeansOptions& options) {
     const VectorView host_rows;
@@ -146,8 +135,8 @@ void print_plan(
                 options.frozen_centroids ? "" : "not ");
     }
     std::printf("  Preprocessing in %.2f s\n", preprocessing_seconds);
-    const Workload workload = workload_of(
-            input.points, input.weights.data != nullptr, 1, points.n(), k, options.precision);
+    const Workload workload =
+            workload_of(input.points, input.weights.data != nullptr, 1, points.n(), k, options);
     const Estimate expected = estimate_on(backend, workload, options);
     std::printf(
             "  Expecting %.3g s, %.4g MiB of the host and %.4g MiB of a GPU on %s\n",
@@ -277,7 +266,7 @@ std::vector<KMeansResult> train_group(
             static_cast<int64_t>(inputs.size()),
             points_trained_on(first.points.n, k, options),
             k,
-            options.precision);
+            options);
     const int64_t most = on_backend_or_host(backend, first.points, [&](const Backend& chosen) {
         return chosen.most_together(workload);
     });
@@ -371,8 +360,11 @@ Estimate estimate(
                 " points of d=" + std::to_string(d) + " overflow the address space");
     }
     const Backend& backend = backend_for(VectorView(), options.device);
+    VectorView view;
+    view.d = d;
+    view.dtype = dtype;
     Estimate result =
-            estimate_on(backend, {batch, points, d, k, dtype, options.precision, true}, options);
+            estimate_on(backend, workload_of(view, false, batch, points, k, options), options);
     result.host_bytes += points < n ? 8 * points * batch : 0; // the numbers of a sample's rows
     return result;
 }

@@ -1,12 +1,13 @@
 #include <faiss_flash/core/lloyd.h>
 
+#include <faiss_flash/core/pieces.h>
 #include <faiss_flash/core/sampling.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <limits>
+#include <optional>
 
 namespace faiss_flash {
 
@@ -32,7 +33,8 @@ class Lloyd {
           const std::vector<Problem>& problems,
           const std::vector<std::vector<float>>& initial,
           int64_t k,
-          const KMeansOptions& options)
+          const KMeansOptions& options,
+          const std::vector<int64_t>& cuts)
         : backend_(backend),
           problems_(problems),
           batch_(problems.size()),
@@ -44,10 +46,15 @@ class Lloyd {
           centroids_(batch_ * values()),
           stats_(batch_),
           search_seconds_(batch_),
-          update_seconds_(batch_),
-          session_(
-                  options.niter > 0 ? backend.open(problems, k, options.metric, options.precision)
-                                    : nullptr) {
+          update_seconds_(batch_) {
+        if (options.niter > 0) {
+            const Problem& first = problems.front();
+            const VectorView& view = first.points.view();
+            const auto batch = static_cast<int64_t>(batch_);
+            const Workload workload =
+                    workload_of(view, first.weights, batch, first.points.n(), k, options);
+            pieces_.emplace(backend, problems, workload, cuts);
+        }
         rules_.frozen = options.frozen_centroids ? given_ : 0;
         rules_.spherical = options.spherical;
         rules_.int_centroids = options.int_centroids;
@@ -91,16 +98,12 @@ class Lloyd {
             apply_rules(rules_, static_cast<int64_t>(batch_) * k_, d_, centroids_.data());
             return;
         }
-        session_->start(centroids_.data(), rules_);
+        pieces_->load(centroids_.data(), rules_);
         const Clock::time_point start = Clock::now();
         std::vector<bool> running(batch_, true);
-        int asked = 0;
         for (int iteration = 0; iteration < options_.niter; iteration++) {
             poll();
-            for (; asked < options_.niter && asked <= iteration + session_->lookahead(); asked++) {
-                session_->enqueue();
-            }
-            const std::vector<IterationStats> stats = session_->wait();
+            const std::vector<IterationStats> stats = pieces_->advance(options_.niter);
             const double left =
                     seconds_since(start) / (iteration + 1) * (options_.niter - iteration - 1);
             bool finished = false;
@@ -128,7 +131,7 @@ class Lloyd {
     /// Takes the centroids of the problems that have just ended, once each.
     void keep_centroids(const std::vector<bool>& running, bool last) {
         std::vector<float> now(centroids_.size());
-        session_->read_centroids(now.data());
+        pieces_->store(now.data());
         kept_.resize(batch_);
         for (size_t b = 0; b < batch_; b++) {
             if (!kept_[b] && (last || !running[b])) {
@@ -212,7 +215,7 @@ class Lloyd {
     std::vector<std::vector<IterationStats>> stats_; // of all restarts so far
     std::vector<double> search_seconds_, update_seconds_;
     std::vector<bool> kept_;
-    std::unique_ptr<LloydSession> session_;
+    std::optional<Pieces> pieces_; // where there are iterations
     CentroidRules rules_;
     Clock::time_point start_;
 };
@@ -224,8 +227,9 @@ std::vector<KMeansResult> run_lloyd(
         const std::vector<Problem>& problems,
         const std::vector<std::vector<float>>& initial,
         int64_t k,
-        const KMeansOptions& options) {
-    return Lloyd(backend, problems, initial, k, options).run();
+        const KMeansOptions& options,
+        const std::vector<int64_t>& cuts) {
+    return Lloyd(backend, problems, initial, k, options, cuts).run();
 }
 
 } // namespace faiss_flash

@@ -12,11 +12,14 @@ namespace faiss_flash {
 /// Runs all restarts over the training points of each problem, all problems at a time.
 /// @param problems  of equal n and d, more than k finite points each
 /// @param initial   of each problem [m x d] with m <= k, the same m: the first m centroids
+/// @param cuts      rows where one shard ends and the next begins, ascending; none: one shard. The
+///                  result is the same bits for any.
 std::vector<KMeansResult> run_lloyd(
         const Backend& backend,
         const std::vector<Problem>& problems,
         const std::vector<std::vector<float>>& initial,
         int64_t k,
-        const KMeansOptions& options);
+        const KMeansOptions& options,
+        const std::vector<int64_t>& cuts = {});
 
 } // namespace faiss_flash

@@ -112,6 +112,17 @@ Points::Points(const VectorView& view, std::vector<int64_t> selection) : Points(
     n_ = static_cast<int64_t>(selection_.size());
 }
 
+Points Points::part(int64_t first, int64_t n) const {
+    if (selected()) {
+        const auto from = selection_.begin() + first;
+        return {view_, std::vector<int64_t>(from, from + n)};
+    }
+    VectorView view = view_;
+    view.data = address(first);
+    view.n = n;
+    return Points(view);
+}
+
 RowBlock Points::read(int64_t first, int64_t count, float* scratch) const {
     if (in_place() || (direct_ && count == 1)) {
         const auto* data = reinterpret_cast<const float*>(address(first));

@@ -29,6 +29,9 @@ class Points {
     /// The rows named, in that order.
     Points(const VectorView& view, std::vector<int64_t> selection);
 
+    /// Rows first .. first + n - 1.
+    Points part(int64_t first, int64_t n) const;
+
     int64_t n() const { return n_; }
     int64_t d() const { return view_.d; }
     const VectorView& view() const { return view_; }

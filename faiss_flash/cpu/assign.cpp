@@ -315,4 +315,26 @@ bool codes_pay(const Points& points, const CentroidTable& table, const int32_t* 
     return assigner.candidates() * kShare <= count * table.cells().front().size();
 }
 
+const CodeKernel* code_kernel_for(int64_t n, int64_t k, int64_t d) {
+    const CodeKernel* codes = code_kernel();
+    return codes && CodeKernel::pays(n, k, d) ? codes : nullptr;
+}
+
+CentroidTable table_for(
+        const Points& points,
+        const float* centroids,
+        int64_t k,
+        Metric metric,
+        const int32_t* guesses,
+        const Frame* frame) {
+    const int64_t d = points.d();
+    if (const CodeKernel* codes = code_kernel_for(points.n(), k, d)) {
+        CentroidTable table(centroids, k, d, metric, score_kernel(), narrow_kernel(), codes, frame);
+        if (!table.coded() || codes_pay(points, table, guesses)) {
+            return table;
+        }
+    }
+    return {centroids, k, d, metric};
+}
+
 } // namespace faiss_flash::cpu

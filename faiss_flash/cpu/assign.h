@@ -1,11 +1,14 @@
-/// Exact assignment of blocks of points.
+/// Exact assignment of blocks of points, and of all of them.
 #pragma once
 
+#include <faiss_flash/core/linear_algebra.h>
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/core/points.h>
 #include <faiss_flash/cpu/aligned.h>
 #include <faiss_flash/cpu/centroid_table.h>
 #include <faiss_flash/cpu/coded_points.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -89,5 +92,46 @@ class BlockAssigner {
 /// Whether the table's scores in 8 bits leave few candidates: of some of the points, tried out.
 /// @param guesses  [n] or null, as in BlockAssigner::run
 bool codes_pay(const Points& points, const CentroidTable& table, const int32_t* guesses);
+
+/// Where scores in 8 bits are faster, or null.
+const CodeKernel* code_kernel_for(int64_t n, int64_t k, int64_t d);
+
+/// Of centroids [k x d], as suits the points.
+/// @param guesses  [n] of BlockAssigner::run, or null
+/// @param frame    of points that were coded before, or null
+CentroidTable table_for(
+        const Points& points,
+        const float* centroids,
+        int64_t k,
+        Metric metric,
+        const int32_t* guesses = nullptr,
+        const Frame* frame = nullptr);
+
+/// Assigns all points in parallel; store(block, first, count, ids, values, decided) takes a block's
+/// results, from several threads.
+/// @param guesses  [n] of BlockAssigner::run, or null
+/// @param coded    of BlockAssigner, or null
+template <class Store>
+void assign_all(
+        const Points& points,
+        const CentroidTable& table,
+        const int32_t* guesses,
+        const CodedPoints* coded,
+        const Store& store) {
+    const SingleThreadedBlas single;
+    const int64_t rows = BlockAssigner::rows_per_block(points.n(), table);
+    for_each_block((points.n() + rows - 1) / rows, [&] {
+        return [&,
+                assigner = BlockAssigner(points, table, coded),
+                ids = std::vector<int32_t>(static_cast<size_t>(rows)),
+                values = std::vector<double>(static_cast<size_t>(rows))](int64_t block) mutable {
+            const int64_t first = block * rows;
+            const int64_t count = std::min(rows, points.n() - first);
+            const int64_t decided = assigner.run(
+                    first, count, guesses ? guesses + first : nullptr, ids.data(), values.data());
+            store(block, first, count, ids.data(), values.data(), decided);
+        };
+    });
+}
 
 } // namespace faiss_flash::cpu

@@ -9,7 +9,7 @@
 namespace faiss_flash::cpu {
 
 CentroidCell::CentroidCell(
-        const Centroids& centroids,
+        const GivenCentroids& centroids,
         std::vector<int32_t> ids,
         const ScoreKernel& kernel,
         const NarrowKernel* narrow,

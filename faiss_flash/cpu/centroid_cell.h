@@ -34,7 +34,7 @@
 namespace faiss_flash::cpu {
 
 /// Centroids as they were given.
-struct Centroids {
+struct GivenCentroids {
     const float* data; // [k x d]
     int64_t k;
     int64_t d;
@@ -57,7 +57,7 @@ class CentroidCell {
     /// @param frame   of points that were coded before; null: one that suits the centroids. Scores
     ///                are right in any
     CentroidCell(
-            const Centroids& centroids,
+            const GivenCentroids& centroids,
             std::vector<int32_t> ids,
             const ScoreKernel& kernel,
             const NarrowKernel* narrow,
@@ -124,7 +124,7 @@ class CentroidCell {
         return centroids_.row(ids_[static_cast<size_t>(place)]);
     }
 
-    const Centroids centroids_;
+    const GivenCentroids centroids_;
     const std::vector<int32_t> ids_;
     const ScoreKernel& kernel_;
     const NarrowKernel* const narrow_kernel_;

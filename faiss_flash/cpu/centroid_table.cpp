@@ -13,7 +13,7 @@ namespace {
 
 /// The ids, ascending, without centroids that equal one with a lower id: that one wins all their
 /// points.
-std::vector<int32_t> distinct_ids(const Centroids& centroids) {
+std::vector<int32_t> distinct_ids(const GivenCentroids& centroids) {
     std::vector<std::pair<uint64_t, int32_t>> hashes(static_cast<size_t>(centroids.k));
     for_each_range(centroids.k, kCentroidsAtATime, [&](int64_t first, int64_t end) {
         for (int64_t i = first; i < end; i++) {

@@ -48,7 +48,7 @@ class CentroidTable {
    private:
     std::vector<std::vector<int32_t>> split(const std::vector<int32_t>& ids, int64_t most) const;
 
-    const Centroids centroids_;
+    const GivenCentroids centroids_;
     std::optional<LineCentroids> line_;
     std::vector<CentroidCell> cells_;
     std::vector<double> radii_; // of the cells

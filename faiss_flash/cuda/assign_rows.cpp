@@ -1,7 +1,7 @@
 #include <faiss_flash/cuda/assign_rows.h>
 
 #include <faiss_flash/core/parallel.h>
-#include <faiss_flash/cuda/direct/session_points.h>
+#include <faiss_flash/cuda/direct/assigner.h>
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/copy.h>
@@ -40,26 +40,23 @@ struct Chunk {
 
 /// Of assign_together().
 struct DirectBatch {
-    DirectBatch(
-            int64_t batch,
-            int64_t n,
-            int64_t k,
-            int64_t d,
-            Metric metric,
-            bool measures,
-            Arena& arena)
-        : points(batch, n, k, d, metric, arena),
-          centroids(arena.take<float>(batch * k * d)),
-          ids(arena.take<int32_t>(batch * n)),
-          values(measures ? arena.take<double>(batch * n) : nullptr),
-          counts(arena.take<IterationCounts>(batch)) {}
+    DirectBatch(const Workload& workload, bool measures, Arena& arena)
+        : points(workload, arena),
+          centroids(arena.take<float>(workload.batch * workload.k * workload.d)),
+          ids(arena.take<int32_t>(workload.batch * workload.n)),
+          values(measures ? arena.take<double>(workload.batch * workload.n) : nullptr),
+          counts(arena.take<IterationCounts>(workload.batch)) {}
 
-    DirectPoints points;
+    DirectAssigner points;
     float* centroids;        ///< [batch x k x d]
     int32_t* ids;            ///< [batch x n]
     double* values;          ///< [batch x n], or null where nothing is measured
     IterationCounts* counts; ///< [batch]
 };
+
+Workload direct_workload(int64_t batch, int64_t n, int64_t k, int64_t d, Metric metric) {
+    return {batch, n, d, k, metric, DType::f32, Precision::exact, false, false};
+}
 
 /// For the work queued so far, as one waits who may want to stop.
 void wait_for(const Stream& stream) {
@@ -114,7 +111,7 @@ void assign_in_chunks(
 
 int64_t direct_batch_bytes(int64_t batch, int64_t n, int64_t k, int64_t d) {
     const auto make = [&](Arena& arena) {
-        return DirectBatch(batch, n, k, d, Metric::l2, true, arena);
+        return DirectBatch(direct_workload(batch, n, k, d, Metric::l2), true, arena);
     };
     return bytes_of(make) + static_cast<int64_t>(kPinnedBlock);
 }
@@ -135,7 +132,7 @@ bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric 
     }
     const Stream stream;
     Allocated<DirectBatch> device(stream.get(), [&](Arena& arena) {
-        return DirectBatch(batch, n, k, d, metric, measures, arena);
+        return DirectBatch(direct_workload(batch, n, k, d, metric), measures, arena);
     });
     device->points.load(points, stream.get());
     const auto* rows = static_cast<const float*>(device->points.rows().data);

@@ -1,6 +1,7 @@
 #include <faiss_flash/cuda/backend.h>
 
 #include <faiss_flash/cuda/assign_rows.h>
+#include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/rows.h>
@@ -9,7 +10,7 @@
 #include <faiss_flash/cuda/runtime/device_guard.h>
 #include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
-#include <faiss_flash/cuda/session_on_device.h>
+#include <faiss_flash/cuda/worker.h>
 
 #include <unistd.h>
 
@@ -25,11 +26,11 @@ namespace {
 
 constexpr int64_t kMostColumns = 32768; // more are not tested
 constexpr int64_t kMostRows = int64_t{1} << 30;
-constexpr int64_t kMostProblems = 65535; // of a launch: its grid's second dimension
-constexpr int64_t kMostSessions = 16;    // at the same time: each takes page-locked memory
+constexpr int64_t kMostProblems = 65535;   // of a launch: its grid's second dimension
+constexpr int64_t kMostExactProblems = 16; // whose assignments are queued one after the other
 
 /// Throws for a shape that the kernels do not take.
-void require_shape(const Points& points, int64_t batch) {
+void require_shape(const Workload& workload) {
     const auto require = [](const char* name, int64_t value, int64_t most) {
         if (value > most) {
             throw Unsupported(
@@ -37,8 +38,10 @@ void require_shape(const Points& points, int64_t batch) {
                     std::to_string(most) + ", the most that a GPU takes");
         }
     };
-    require("points.d", points.d(), kMostColumns);
-    require(batch == 1 ? "points.n" : "rows of all problems", batch * points.n(), kMostRows);
+    require("points.d", workload.d, kMostColumns);
+    require(workload.batch == 1 ? "points.n" : "rows of all problems",
+            workload.batch * workload.n,
+            kMostRows);
 }
 
 class CudaBackend final : public Backend {
@@ -86,12 +89,11 @@ class CudaBackend final : public Backend {
             return 1; // what is not taken at all has no tables whose bytes could be counted
         }
         const DeviceGuard guard(device_);
-        const Assigner assigner = assigner_for(workload);
-        Workload one = workload;
-        one.batch = 1;
-        const int64_t each = std::max<int64_t>(1, bytes_of(assigner, one));
-        const int64_t most = assigner == Assigner::exact
-                                     ? kMostSessions
+        Workload some = workload;
+        some.batch = std::min(workload.batch, kMostExactProblems);
+        const int64_t each = std::max<int64_t>(1, device_bytes(some) / some.batch);
+        const int64_t most = method_for(workload) == Method::exact
+                                     ? kMostExactProblems
                                      : std::min(kMostProblems, kMostRows / workload.n);
         return std::max<int64_t>(1, std::min(most, free_device_bytes() / each));
     }
@@ -106,61 +108,32 @@ class CudaBackend final : public Backend {
         return cuda::find_non_finite(problems, stream.get());
     }
 
-    std::unique_ptr<LloydSession> open(
-            const std::vector<Problem>& problems,
-            int64_t k,
-            Metric metric,
-            Precision precision) const override {
+    std::unique_ptr<Worker> start(const Workload& workload) const override {
         const DeviceGuard guard(device_);
-        const Points& points = problems.front().points;
-        const VectorView& view = points.view();
-        wait_for_caller(points);
-        const auto batch = static_cast<int64_t>(problems.size());
-        require_shape(points, batch);
-        const bool weighted =
-                std::any_of(problems.begin(), problems.end(), [](const Problem& problem) {
-                    return problem.weights != nullptr;
-                });
-        Workload workload{
-                batch,
-                points.n(),
-                points.d(),
-                k,
-                view.dtype,
-                precision,
-                !weighted && !view.decoder,
-                view.space};
-        const Assigner assigner = assigner_for(workload);
-        require_room("k-means", bytes_of(assigner, workload));
-        if (assigner == Assigner::exact) {
-            workload.batch = 1;
-            return open_each(problems, k, [&](const Problem& problem) {
-                return std::make_unique<SessionOnDevice>(
-                        device_, assigner, std::vector<Problem>{problem}, workload, metric);
-            });
-        }
-        return std::make_unique<SessionOnDevice>(device_, assigner, problems, workload, metric);
+        require_shape(workload);
+        return start_worker(device_, workload);
     }
 
     Expectation expect(const Workload& workload) const override {
         const DeviceGuard guard(device_);
         Workload together = workload;
         together.batch = std::min(workload.batch, most_together(workload));
-        const auto [batch, n, d, k, dtype, precision, plain, space] = together;
-        const Points shape(VectorView::of(nullptr, n, d));
-        require_shape(shape, 1);
-        const Assigner assigner = assigner_for(together);
+        Workload one = workload;
+        one.batch = 1;
+        require_shape(one);
         Expectation expected;
-        expected.device_bytes = bytes_of(assigner, together);
+        expected.device_bytes = device_bytes(together);
         require_room("k-means", expected.device_bytes);
         constexpr double kUploadRate = 8e9; // bytes a second of pageable memory, checks and all
         constexpr double kStart = 5e-3;
-        const auto values = static_cast<double>(workload.batch * n * d);
+        const double values =
+                static_cast<double>(workload.batch) * static_cast<double>(workload.n * workload.d);
         expected.open_seconds =
-                kStart + values * static_cast<double>(dtype_size(dtype)) / kUploadRate;
+                kStart + values * static_cast<double>(dtype_size(workload.dtype)) / kUploadRate;
         expected.host_bytes = int64_t{32} << 20; // pinned
+        const bool fast = method_for(together) == Method::fast;
         expected.iteration_seconds =
-                iteration_seconds(workload.batch, n, k, d, assigner == Assigner::fast);
+                iteration_seconds(workload.batch, workload.n, workload.k, workload.d, fast);
         return expected;
     }
 
@@ -237,10 +210,6 @@ class CudaBackend final : public Backend {
         if (points.view().space == MemorySpace::device) {
             wait_for_device("waiting for the points");
         }
-    }
-
-    static int64_t bytes_of(Assigner assigner, const Workload& workload) {
-        return points_bytes(assigner, workload) + iteration_bytes(workload, kExpectedLimbs);
     }
 
     const int device_;

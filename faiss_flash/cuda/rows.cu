@@ -4,6 +4,7 @@
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/upload.h>
+#include <faiss_flash/cuda/elements.cuh>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -73,23 +74,6 @@ __global__ void non_finite_kernel(const Source source, unsigned long long* first
     if (at < source.n * source.d &&
         !isfinite(value_at<Element>(source, at / source.d, at % source.d))) {
         atomicMin(first, static_cast<unsigned long long>(at));
-    }
-}
-
-/// Calls body(Element()) for the type of the rows.
-template <class Body>
-void with_element(DType dtype, const Body& body) {
-    switch (dtype) {
-        case DType::f32:
-            return body(float());
-        case DType::f16:
-            return body(__half());
-        case DType::bf16:
-            return body(__nv_bfloat16());
-        case DType::u8:
-            return body(uint8_t());
-        case DType::i8:
-            return body(int8_t());
     }
 }
 

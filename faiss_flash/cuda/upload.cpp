@@ -9,6 +9,19 @@
 
 namespace faiss_flash::cuda {
 
+namespace {
+
+/// Rows on their way at a time.
+int64_t rows_at_a_time(int64_t n, int64_t d) {
+    return std::max<int64_t>(1, std::min(n, static_cast<int64_t>(kPinnedBlock) / (4 * d)));
+}
+
+} // namespace
+
+int64_t upload_bytes(int64_t n, int64_t d) {
+    return rows_at_a_time(n, d) * 4 * d;
+}
+
 void upload(
         const Points& points,
         int64_t first,
@@ -18,8 +31,7 @@ void upload(
     constexpr int64_t kPieceBytes = int64_t{256} << 10; // of a buffer, filled by one thread
     const int64_t d = points.d();
     const int64_t row_bytes = 4 * d;
-    const int64_t most = static_cast<int64_t>(kPinnedBlock) / row_bytes;
-    const int64_t rows = std::max<int64_t>(1, std::min(n, most));
+    const int64_t rows = rows_at_a_time(n, d);
     const int64_t piece = std::max<int64_t>(1, kPieceBytes / row_bytes);
     PinnedPair<float> staging(static_cast<size_t>(rows * d));
     const Buffer<float> floats(static_cast<size_t>(rows * d), stream);

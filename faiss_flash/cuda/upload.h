@@ -10,6 +10,9 @@
 
 namespace faiss_flash::cuda {
 
+/// Bytes of device memory that upload() of n rows takes meanwhile.
+int64_t upload_bytes(int64_t n, int64_t d);
+
 /// Brings rows first .. first + n - 1 as packed float32 to the device, through two page-locked
 /// buffers: while one is copied there, the host's threads fill the other. Exceptions of a decoder,
 /// and of a caller who wants to stop, reach the caller.

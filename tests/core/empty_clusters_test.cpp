@@ -1,4 +1,4 @@
-#include <faiss_flash/core/empty_clusters.h>
+#include <faiss_flash/core/rules.h>
 
 #include <gtest/gtest.h>
 

@@ -24,7 +24,7 @@ struct Scored {
 };
 
 /// The centroids' middle must be 0, so that x' and c' are theirs times a power of two.
-Scored score(const Kernels& kernels, const Centroids& centroids, const Floats& x) {
+Scored score(const Kernels& kernels, const GivenCentroids& centroids, const Floats& x) {
     std::vector<int32_t> ids(static_cast<size_t>(centroids.k));
     std::iota(ids.begin(), ids.end(), 0);
     const CentroidCell cell(centroids, ids, *kernels.scores, nullptr, kernels.codes);
@@ -91,7 +91,7 @@ Scored score(const Kernels& kernels, const Centroids& centroids, const Floats& x
 struct Bounds : EveryKernel {
     void expect_bounds(const Floats& x, const Floats& centroids) const {
         const auto d = static_cast<int64_t>(x.size());
-        const Centroids given{
+        const GivenCentroids given{
                 centroids.data(), static_cast<int64_t>(centroids.size()) / d, d, metric};
         const Scored scored = score(kernels, given, x);
         const auto& all = scored.scores;

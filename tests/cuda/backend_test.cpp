@@ -5,6 +5,7 @@
 #include <faiss_flash/cuda/device_info.h>
 
 #include <support/data.h>
+#include <support/shards.h>
 
 #include <gtest/gtest.h>
 
@@ -134,54 +135,55 @@ TEST_F(CudaBackend, NonFiniteRowsGetNoCentroid) {
     }
 }
 
-/// A few Lloyd iterations on both, each fed with its own means.
-void expect_equal_steps(
+/// A few iterations on both.
+void expect_equal_runs(
         const Backend& cpu,
         const Backend& cuda,
         const Points& points,
         const float* weights,
         Metric metric,
-        Floats centroids,
+        const Floats& centroids,
         int64_t k) {
+    KMeansOptions options;
+    options.metric = metric;
+    options.niter = 3;
+    options.early_stop_threshold.reset();
     const std::vector<Problem> problem{{points, weights}};
-    const auto expected_session = cpu.open(problem, k, metric, Precision::exact);
-    const auto session = cuda.open(problem, k, metric, Precision::exact);
-    StepResult expected, result;
-    for (int iteration = 0; iteration < 3; iteration++) {
-        expected_session->step(centroids.data(), expected);
-        session->step(centroids.data(), result);
-        ASSERT_EQ(result.sizes, expected.sizes) << iteration;
-        ASSERT_EQ(result.weights, expected.weights) << iteration;
-        ASSERT_EQ(
-                std::memcmp(
-                        result.means.data(),
-                        expected.means.data(),
-                        result.means.size() * sizeof(float)),
-                0)
-                << iteration;
-        ASSERT_EQ(result.objective, expected.objective) << iteration;
-        for (int64_t c = 0; c < k; c++) { // an empty cluster keeps its centroid
-            if (result.sizes[static_cast<size_t>(c)] > 0) {
-                const int64_t d = points.d();
-                std::copy_n(result.means.data() + c * d, d, centroids.data() + c * d);
-            }
-        }
+    const auto expected = run_lloyd(cpu, problem, {centroids}, k, options).front();
+    const auto result = run_lloyd(cuda, problem, {centroids}, k, options).front();
+    ASSERT_EQ(result.centroids.size(), expected.centroids.size());
+    EXPECT_EQ(
+            std::memcmp(
+                    result.centroids.data(),
+                    expected.centroids.data(),
+                    result.centroids.size() * sizeof(float)),
+            0);
+    ASSERT_EQ(result.iterations.size(), expected.iterations.size());
+    for (size_t i = 0; i < result.iterations.size(); i++) {
+        EXPECT_EQ(result.iterations[i].objective, expected.iterations[i].objective) << i;
+        EXPECT_EQ(result.iterations[i].nsplit, expected.iterations[i].nsplit) << i;
+        EXPECT_EQ(result.iterations[i].imbalance_factor, expected.iterations[i].imbalance_factor)
+                << i;
     }
 }
 
-TEST_F(CudaBackend, StepsAsTheCpuDoes) {
+TEST_F(CudaBackend, IteratesAsTheCpuDoes) {
     for (const Data& data : datasets()) {
         SCOPED_TRACE(data.name);
         const Points points(VectorView::of(data.points.data(), data.n, data.d));
-        expect_equal_steps(cpu, *cuda, points, nullptr, Metric::l2, data.centroids, data.k);
+        expect_equal_runs(cpu, *cuda, points, nullptr, Metric::l2, data.centroids, data.k);
         Floats weights = test::normal(data.n, 1, 5, 2, 0.5);
         for (float& weight : weights) {
             weight = std::abs(weight);
         }
         weights[0] = 0;
-        expect_equal_steps(
+        expect_equal_runs(
                 cpu, *cuda, points, weights.data(), Metric::inner_product, data.centroids, data.k);
     }
+}
+
+TEST_F(CudaBackend, SameBitsForAnyCuts) {
+    test::expect_same_for_any_cuts(*cuda);
 }
 
 /// Whole runs: empty clusters, restarts, and every rule.
@@ -314,7 +316,7 @@ TEST_F(CudaBackend, SelectionsAndTypes) {
     }
     const Points points(view, selection);
     const Floats centroids = some_rows(source, n, 60, d);
-    expect_equal_steps(cpu, *cuda, points, nullptr, Metric::l2, centroids, 60);
+    expect_equal_runs(cpu, *cuda, points, nullptr, Metric::l2, centroids, 60);
 }
 
 TEST_F(CudaBackend, IsListedFirst) {

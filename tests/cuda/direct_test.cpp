@@ -1,12 +1,12 @@
 /// Short rows in one kernel: ids are those of the CPU backend, for each problem of a batch.
 #include <faiss_flash/codes.h>
 #include <faiss_flash/cpu/backend.h>
+#include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/backend.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/stream.h>
-#include <faiss_flash/cuda/session_points.h>
 
 #include <cuda/device_data.h>
 #include <cuda/exact_data.h>
@@ -154,8 +154,8 @@ TEST(DirectBatch, ProblemsComeOutAsAlone) {
         input.points = VectorView::of(copy.data(), n, d);
         apart.push_back(input);
     }
-    const Workload workload{batch, n, d, k, DType::f32, Precision::exact, true};
-    ASSERT_EQ(assigner_for(workload), Assigner::direct);
+    const Workload workload{batch, n, d, k, Metric::l2, DType::f32, Precision::exact, false, false};
+    ASSERT_EQ(method_for(workload), Method::direct);
     options.device = "cuda";
     const auto together = batch_kmeans(slices, k, options);
     const auto apart_results = batch_kmeans(apart, k, options);

@@ -1,5 +1,7 @@
 /// Device memory: what is estimated and taken, and what happens where it does not suffice.
+#include <faiss_flash/core/pieces.h>
 #include <faiss_flash/cuda/runtime/pool.h>
+#include <faiss_flash/cuda/worker.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cuda/device_data.h>
@@ -17,10 +19,10 @@ namespace {
 
 using test::Floats;
 
-uint64_t pool_attribute(cudaMemPoolAttr attribute) {
+int64_t pool_attribute(cudaMemPoolAttr attribute) {
     uint64_t value = 0;
     cuda::check(cudaMemPoolGetAttribute(cuda::memory_pool(), attribute, &value), "the pool");
-    return value;
+    return static_cast<int64_t>(value);
 }
 
 struct Memory : testing::Test {
@@ -31,7 +33,7 @@ struct Memory : testing::Test {
     }
     void TearDown() override {
         if (!IsSkipped()) {
-            EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), 0u) << "left behind";
+            EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), 0) << "left behind";
         }
     }
 };
@@ -108,6 +110,95 @@ TEST_F(Memory, EstimatesAreWhatRunsTake) {
         const auto estimated = static_cast<double>(expected.device_bytes);
         EXPECT_GE(estimated, taken);
         EXPECT_LE(estimated, 1.3 * taken + (8 << 20));
+    }
+}
+
+/// What is counted is what the pool gives, for every method and however many limbs; and nothing is
+/// taken once iterations run.
+TEST_F(Memory, CountedBytesAreTaken) {
+    struct Run {
+        const char* name;
+        int64_t batch, n, d, k;
+        bool weighted;
+        DType dtype;
+        Precision precision;
+        Metric metric;
+        float smallest; ///< a value among others near 1
+    };
+    constexpr Precision kExact = Precision::exact;
+    for (const Run& run : {
+                 Run{"exact", 1, 70000, 96, 600, false, DType::f32, kExact, Metric::l2, 1},
+                 Run{"many limbs",
+                     1,
+                     50000,
+                     64,
+                     300,
+                     false,
+                     DType::f32,
+                     kExact,
+                     Metric::l2,
+                     1e-30f},
+                 Run{"products",
+                     1,
+                     60000,
+                     24,
+                     99,
+                     true,
+                     DType::f32,
+                     kExact,
+                     Metric::inner_product,
+                     1},
+                 Run{"batch", 3, 30000, 72, 64, false, DType::f32, kExact, Metric::l2, 1},
+                 Run{"direct", 40, 40000, 8, 256, false, DType::f32, kExact, Metric::l2, 1},
+                 Run{"fast", 2, 90000, 100, 200, false, DType::f16, Precision::fast, Metric::l2, 1},
+         }) {
+        SCOPED_TRACE(run.name);
+        Floats x = test::normal(run.batch * run.n, run.d, 1);
+        x[7] = run.smallest;
+        std::vector<uint16_t> halves(x.size());
+        for (size_t i = 0; i < x.size(); i++) {
+            halves[i] = test::bits(x[i], false);
+        }
+        const Floats weights(static_cast<size_t>(run.n), 0.3f);
+        const bool half = run.dtype == DType::f16;
+        const auto rows = half ? test::to_device(halves.data(), halves.size() * 2)
+                               : test::to_device(x.data(), x.size() * 4); // nothing to upload
+        const int64_t row_bytes = run.d * dtype_size(run.dtype);
+        std::vector<Problem> problems;
+        for (int64_t b = 0; b < run.batch; b++) {
+            VectorView view = VectorView::of(nullptr, run.n, run.d);
+            view.dtype = run.dtype;
+            view.space = MemorySpace::device;
+            view.data = static_cast<const uint8_t*>(rows.get()) + b * run.n * row_bytes;
+            problems.push_back({Points(view), run.weighted ? weights.data() : nullptr});
+        }
+        KMeansOptions options;
+        options.precision = run.precision;
+        options.metric = run.metric;
+        const VectorView& view = problems.front().points.view();
+        const Workload workload = workload_of(view, run.weighted, run.batch, run.n, run.k, options);
+        const Backend& backend = backend_for(VectorView(), "cuda");
+        Format format;
+        { // of a shard of its own
+            const auto worker = backend.start(workload);
+            const auto here = worker->enter();
+            format = Format::plan(worker->open(problems)->scan(), workload);
+        }
+        const int64_t counted = cuda::device_bytes(workload, &format);
+        uint64_t reset = 0;
+        cuda::check(
+                cudaMemPoolSetAttribute(cuda::memory_pool(), cudaMemPoolAttrUsedMemHigh, &reset),
+                "the pool");
+        {
+            Pieces pieces(backend, problems, workload, {});
+            EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), counted);
+            pieces.load(x.data(), {});
+            for (int iteration = 0; iteration < 9; iteration++) { // replayed in the end
+                pieces.advance(9);
+                EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), counted) << iteration;
+            }
+        }
+        EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemHigh), counted);
     }
 }
 

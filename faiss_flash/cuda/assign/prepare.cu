@@ -42,7 +42,7 @@ struct Arguments {
 
 /// Coordinates beyond these, which no mean of points has, count as these: every score is finite,
 /// and so every point finds a centroid. f16 ends there; of bf16, see
-/// fast_holds() in session_points.h.
+/// fast_holds() in assigner.h.
 template <class Element>
 inline constexpr float kMostRounded = 65504.0f;
 template <>

@@ -9,7 +9,7 @@
 /// decides, with the CPU backend's order of summation, ties to the lowest id.
 #pragma once
 
-#include <faiss_flash/cuda/counts.h>
+#include <faiss_flash/core/shard.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/scaling.h>
 #include <faiss_flash/kmeans.h>

@@ -30,9 +30,9 @@
 /// (decide.h): the CPU backend's ids, ties to the lowest.
 #pragma once
 
+#include <faiss_flash/core/shard.h>
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/assign/duplicates.h>
-#include <faiss_flash/cuda/counts.h>
 #include <faiss_flash/cuda/exact/candidates.h>
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/exact/points.h>

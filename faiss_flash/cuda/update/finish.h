@@ -1,9 +1,7 @@
 /// The end of an iteration on the device: the next centroids, and what is told about the clusters.
 #pragma once
 
-#include <faiss_flash/core/backend.h>
-#include <faiss_flash/core/objective.h>
-#include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/core/shard.h>
 
 #include <cuda_runtime_api.h>
 

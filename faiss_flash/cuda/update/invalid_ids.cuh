@@ -2,7 +2,7 @@
 /// index; the host is told how many there are, and ends the run.
 #pragma once
 
-#include <faiss_flash/cuda/counts.h>
+#include <faiss_flash/core/shard.h>
 
 #include <cstdint>
 

@@ -15,6 +15,22 @@ __device__ DoubleDouble shuffled(DoubleDouble value, int width) {
     return {__shfl_xor_sync(~0u, value.high, width), __shfl_xor_sync(~0u, value.low, width)};
 }
 
+struct MeanArguments {
+    long long* sums;
+    unsigned long long* counts;
+    bool keep; ///< sums and counts for the next run; else they are cleared
+    bool weighted, l2;
+    int64_t clusters; ///< of all problems,
+    int64_t k;        ///< and of one
+    int d;
+    SumLayout layout;
+    const double* units; ///< [batch x (d + 1)]
+    double limb_unit;
+    int limbs;
+    const float* centroids;
+    ClusterMeans output;
+};
+
 /// One warp a cluster, whose lanes are the objective's (core/objective.h).
 __global__ void mean_kernel(const MeanArguments arguments) {
     static_assert(kColumnLanes == 32);
@@ -49,7 +65,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
     const double weight =
             arguments.weighted ? value(layout.places - 1, d) : static_cast<double>(size);
     const double inverse = weight == 0 ? 0 : 1 / weight;
-    const bool l2 = arguments.gains.metric == Metric::l2;
+    const bool l2 = arguments.l2;
     const bool gains = arguments.output.gains;
     DoubleDouble gain{};
     constexpr int kEach = 4; // columns whose loads are on their way together
@@ -64,7 +80,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
             const bool exists = column < d;
             totals[i] = exists ? value(place, column) : 0.0;
             sums[i] = exists && gains ? exact_value(place, column) : DoubleDouble{};
-            centroids[i] = exists && gains ? arguments.gains.centroids[cluster * d + column] : 0.0f;
+            centroids[i] = exists && gains ? arguments.centroids[cluster * d + column] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < kEach; i++) {
@@ -100,7 +116,27 @@ __global__ void mean_kernel(const MeanArguments arguments) {
 
 } // namespace
 
-void find_means(const MeanArguments& arguments, cudaStream_t stream) {
+void find_means(
+        const Sums& sums,
+        const SumFormat& format,
+        const float* centroids,
+        const ClusterMeans& output,
+        cudaStream_t stream) {
+    MeanArguments arguments{};
+    arguments.sums = reinterpret_cast<long long*>(sums.data);
+    arguments.counts = reinterpret_cast<unsigned long long*>(sums.data + format.sums.sizes());
+    arguments.keep = sums.kept > 0;
+    arguments.weighted = format.workload.weighted;
+    arguments.l2 = format.workload.metric == Metric::l2;
+    arguments.k = format.workload.k;
+    arguments.clusters = format.workload.batch * arguments.k;
+    arguments.d = static_cast<int>(format.workload.d);
+    arguments.layout = format.layout;
+    arguments.units = format.units;
+    arguments.limb_unit = 1 / format.limb_step;
+    arguments.limbs = format.limbs;
+    arguments.centroids = centroids;
+    arguments.output = output;
     mean_kernel<<<blocks_of(arguments.clusters * 32, kThreads), kThreads, 0, stream>>>(arguments);
     check_launch("means of the clusters");
 }

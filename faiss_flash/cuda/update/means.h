@@ -1,30 +1,31 @@
 /// The means of clusters from their fixed-point sums.
 #pragma once
 
-#include <faiss_flash/cuda/update/layout.h>
-#include <faiss_flash/cuda/update/update.h>
+#include <faiss_flash/core/shard.h>
+#include <faiss_flash/cuda/update/sum_format.h>
+
+#include <cuda_runtime_api.h>
 
 #include <cstdint>
 
 namespace faiss_flash::cuda {
 
-struct MeanArguments {
-    long long* sums;
-    unsigned long long* counts;
-    bool keep; ///< sums and counts for the next run; else they are cleared
-    bool weighted;
-    int64_t clusters; ///< of all problems,
-    int64_t k;        ///< and of one
-    int d;
-    SumLayout layout;
-    const double* units; ///< [batch x (d + 1)]
-    double limb_unit;
-    int limbs;
-    CentroidUpdate::Output output;
-    CentroidUpdate::Gains gains;
+/// Device arrays of what sums come to.
+struct ClusterMeans {
+    int64_t* sizes;      ///< [batch x k]
+    double* weights;     ///< [batch x k] sums of weights; equal to sizes without weights
+    float* means;        ///< [batch x k x d] zeros where the weight is 0
+    DoubleDouble* gains; ///< [batch x k] what they add to the objective (core/objective.h), or null
 };
 
-/// Fills arguments.output: sums are rounded to float64 once, means to float32 once.
-void find_means(const MeanArguments& arguments, cudaStream_t stream);
+/// Fills them from sums in the format, and clears the clusters' unless they are kept. Sums are
+/// rounded to float64 once, means to float32 once.
+/// centroids [batch x k x d]: those that the points were assigned to; for the gains.
+void find_means(
+        const Sums& sums,
+        const SumFormat& format,
+        const float* centroids,
+        const ClusterMeans& output,
+        cudaStream_t stream);
 
 } // namespace faiss_flash::cuda

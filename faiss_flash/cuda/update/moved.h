@@ -1,7 +1,7 @@
 /// Points whose cluster changed since the last update: with exact sums only these need be read.
 #pragma once
 
-#include <faiss_flash/cuda/counts.h>
+#include <faiss_flash/core/shard.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/update/entries.h>
 

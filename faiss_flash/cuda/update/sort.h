@@ -1,7 +1,7 @@
 /// Entries of an update in the order of their clusters: the inverse of an assignment.
 #pragma once
 
-#include <faiss_flash/cuda/counts.h>
+#include <faiss_flash/core/shard.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/update/entries.h>
 

@@ -1,9 +1,10 @@
-#include <faiss_flash/cpu/update.h>
+#include <faiss_flash/cpu/cluster_sums.h>
 
 #include <faiss_flash/core/parallel.h>
 #include <faiss_flash/cpu/row_ops.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace faiss_flash::cpu {
 
@@ -15,12 +16,10 @@ constexpr float kOne = 1.0f;
 
 } // namespace
 
-CentroidUpdate::CentroidUpdate(const Points& points, const float* weights, Metric metric)
-    : points_(points), weights_(weights), l2_(metric == Metric::l2) {
-    plan_sums();
-}
+ClusterSums::ClusterSums(const Points& points, const float* weights)
+    : points_(points), weights_(weights) {}
 
-void CentroidUpdate::plan_sums() {
+ColumnRange ClusterSums::range() const {
     const int64_t d = points_.d();
     const int64_t blocks = (points_.n() + kPiecePoints - 1) / kPiecePoints;
     ColumnRange range(columns());
@@ -35,42 +34,45 @@ void CentroidUpdate::plan_sums() {
                 row_ops().widen_range(
                         &kOne, weight, 1, mine.largest.data() + d, mine.smallest.data() + d);
             }
-#pragma omp critical(faiss_flash_plan_sums)
+#pragma omp critical(faiss_flash_range)
             range.merge(mine);
         };
     });
-    format_ = FixedPoint::plan(range, points_.n());
-    if (l2_ && !weights_) {
-        sum_squares(squares_of(range, points_.d()));
-    }
+    return range;
 }
 
-void CentroidUpdate::sum_squares(const ColumnRange& range) {
+void ClusterSums::add_squares(const FixedPoint& format, int64_t* sums) const {
     const int64_t d = points_.d();
-    const FixedPoint format = FixedPoint::plan(range, points_.n());
-    std::vector<int64_t> sums(static_cast<size_t>(format.limbs * d));
     for_each_block((points_.n() + kPiecePoints - 1) / kPiecePoints, [&] {
         return [&,
                 scratch = std::vector<float>(static_cast<size_t>(d)),
-                mine = std::vector<int64_t>(sums.size())](int64_t block) mutable {
+                mine = std::vector<int64_t>(static_cast<size_t>(format.limbs * d))](
+                       int64_t block) mutable {
             std::fill(mine.begin(), mine.end(), 0);
             const int64_t end = std::min(points_.n(), (block + 1) * kPiecePoints);
             for (int64_t i = block * kPiecePoints; i < end; i++) {
                 const float* x = points_.read(i, 1, scratch.data()).data;
                 row_ops().accumulate_squares(x, format, d, mine.data());
             }
-#pragma omp critical(faiss_flash_sum_squares)
-            std::transform(sums.begin(), sums.end(), mine.begin(), sums.begin(), std::plus<>());
+#pragma omp critical(faiss_flash_add_squares)
+            std::transform(mine.begin(), mine.end(), sums, sums, std::plus<>());
         };
     });
-    squares_ = sum_of_columns(format, sums.data(), d);
 }
 
-void CentroidUpdate::run(
-        const std::vector<int32_t>& ids, const float* centroids, int64_t k, StepResult& result) {
-    const auto clusters = static_cast<size_t>(k);
+void ClusterSums::start(
+        const FixedPoint& format, int64_t k, int64_t row, int64_t* sums, int64_t* sizes) {
+    format_ = format;
+    k_ = k;
+    row_ = row;
+    sums_ = sums;
+    sizes_ = sizes;
+    previous_.clear();
+}
+
+void ClusterSums::run(const std::vector<int32_t>& ids) {
     int64_t moved = points_.n();
-    if (previous_.size() == ids.size() && sizes_.size() == clusters) {
+    if (previous_.size() == ids.size()) {
         moved = 0;
         for (size_t i = 0; i < ids.size(); i++) {
             moved += ids[i] != previous_[i];
@@ -78,30 +80,15 @@ void CentroidUpdate::run(
     }
     const bool moved_only = 2 * moved < points_.n();
     if (!moved_only) {
-        sums_.assign(clusters * row_size(), 0);
-        sizes_.assign(clusters, 0);
+        std::fill_n(sums_, k_ * row_, 0);
+        std::fill_n(sizes_, k_, 0);
     }
-    add(sort(ids, k, moved_only));
+    add(sort(ids, moved_only));
     previous_ = ids;
-    result.sizes = sizes_;
-    result.weights.resize(clusters);
-    result.means.resize(clusters * static_cast<size_t>(points_.d()));
-    gains_.resize(clusters);
-    constexpr int64_t kFinished = 64; // clusters of a block
-    for_each_block((k + kFinished - 1) / kFinished, [&] {
-        return [&](int64_t block) {
-            for (int64_t c = block * kFinished; c < std::min(k, (block + 1) * kFinished); c++) {
-                finish(c, centroids + c * points_.d(), result);
-            }
-        };
-    });
-    if (!weights_) {
-        result.objective = objective_of(l2_, squares_, sum_of_clusters(gains_.data(), k));
-    }
 }
 
 template <class Entry>
-void CentroidUpdate::for_each_entry(
+void ClusterSums::for_each_entry(
         const std::vector<int32_t>& ids, bool moved_only, const Entry& entry) const {
     for (size_t i = 0; i < ids.size(); i++) {
         const auto point = static_cast<int64_t>(i);
@@ -114,9 +101,9 @@ void CentroidUpdate::for_each_entry(
     }
 }
 
-std::vector<CentroidUpdate::Piece> CentroidUpdate::sort(
-        const std::vector<int32_t>& ids, int64_t k, bool moved_only) {
-    std::vector<int64_t> counts(static_cast<size_t>(k));
+std::vector<ClusterSums::Piece> ClusterSums::sort(
+        const std::vector<int32_t>& ids, bool moved_only) {
+    std::vector<int64_t> counts(static_cast<size_t>(k_));
     for_each_entry(ids, moved_only, [&](size_t cluster, int64_t point) {
         counts[cluster]++;
         sizes_[cluster] += point < 0 ? -1 : 1;
@@ -140,7 +127,7 @@ std::vector<CentroidUpdate::Piece> CentroidUpdate::sort(
     return pieces;
 }
 
-void CentroidUpdate::sum(const Piece& piece, float* scratch, int64_t* sums) const {
+void ClusterSums::sum(const Piece& piece, float* scratch, int64_t* sums) const {
     const RowOps& ops = row_ops();
     const int64_t d = points_.d();
     for (int64_t at = piece.begin; at < piece.end; at++) {
@@ -161,7 +148,7 @@ void CentroidUpdate::sum(const Piece& piece, float* scratch, int64_t* sums) cons
 }
 
 /// A block is so many pieces as are worth a thread.
-void CentroidUpdate::add(const std::vector<Piece>& pieces) {
+void ClusterSums::add(const std::vector<Piece>& pieces) {
     constexpr int64_t kValues = 16384; // to add: about 10 us
     const auto count = static_cast<int64_t>(pieces.size());
     const auto values = static_cast<int64_t>(order_.size()) * points_.d();
@@ -169,10 +156,10 @@ void CentroidUpdate::add(const std::vector<Piece>& pieces) {
     for_each_block(blocks, [&] {
         return [&,
                 scratch = std::vector<float>(static_cast<size_t>(points_.d())),
-                sums = std::vector<int64_t>(row_size())](int64_t block) mutable {
+                sums = std::vector<int64_t>(static_cast<size_t>(row_))](int64_t block) mutable {
             for (int64_t i = block * count / blocks; i < (block + 1) * count / blocks; i++) {
                 const Piece& piece = pieces[static_cast<size_t>(i)];
-                int64_t* to = sums_.data() + static_cast<size_t>(piece.cluster) * row_size();
+                int64_t* to = sums_ + piece.cluster * row_;
                 if (piece.whole) {
                     sum(piece, scratch.data(), to);
                     continue;
@@ -184,18 +171,6 @@ void CentroidUpdate::add(const std::vector<Piece>& pieces) {
             }
         };
     });
-}
-
-void CentroidUpdate::finish(int64_t cluster, const float* centroid, StepResult& result) {
-    const int64_t d = points_.d();
-    const auto at = static_cast<size_t>(cluster);
-    const int64_t* sums = sums_.data() + at * row_size();
-    const double weight = weights_ ? format_.value(d, sums + d, columns())
-                                   : static_cast<double>(result.sizes[at]);
-    result.weights[at] = weight;
-    float* mean = result.means.data() + cluster * d;
-    gains_[at] = row_ops().finish(
-            l2_, weights_ ? nullptr : centroid, weight, format_, d, sums, columns(), mean);
 }
 
 } // namespace faiss_flash::cpu

@@ -1,4 +1,7 @@
-#include <faiss_flash/cpu/update.h>
+/// The sums of a shard on the CPU, and the means and objectives that they come to.
+#include <faiss_flash/cpu/centroids.h>
+#include <faiss_flash/cpu/cluster_sums.h>
+#include <faiss_flash/cpu/shard.h>
 
 #include <support/data.h>
 
@@ -50,6 +53,47 @@ std::vector<int32_t> random_ids(int64_t n, int64_t k, unsigned seed) {
     return ids;
 }
 
+struct Result {
+    std::vector<int64_t> sizes;
+    ClusterMeans clusters;
+};
+
+/// Of points that belong to clusters as ids say.
+Result update(
+        const Points& points,
+        const float* weights,
+        const std::vector<int32_t>& ids,
+        const Floats& centroids,
+        int64_t k) {
+    const int64_t d = points.d();
+    Workload workload{};
+    workload = {
+            1,
+            points.n(),
+            d,
+            k,
+            Metric::l2,
+            DType::f32,
+            Precision::exact,
+            weights != nullptr,
+            false};
+    ClusterSums work(points, weights);
+    const Format format = Format::plan({work.range()}, workload);
+    const SumsLayout layout = sums_layout(format, workload);
+    std::vector<int64_t> sums(static_cast<size_t>(layout.count()));
+    int64_t* sizes = sums.data() + layout.sizes();
+    work.start(format.columns[0], k, layout.row, sums.data(), sizes);
+    work.run(ids);
+    DoubleDouble total{};
+    if (!weights) {
+        std::vector<int64_t> squares(static_cast<size_t>(format.square_limbs * d));
+        work.add_squares(format.squares[0], squares.data());
+        total = sum_of_columns(format.squares[0], squares.data(), d);
+    }
+    return {std::vector<int64_t>(sizes, sizes + k),
+            find_means(format, workload, sums.data(), 0, centroids.data(), total)};
+}
+
 /// To the last bit but one of float64, in binary128.
 void expect_exact_objective(
         double objective,
@@ -80,20 +124,19 @@ TEST_P(Update, MeansAreRoundedExactSums) {
     const Floats weights = GetParam() ? test::normal(n, 1, 2, 5, 0.5f) : Floats();
     const auto ids = random_ids(n, k - 1, 3); // the last cluster stays empty
     const Points points(VectorView::of(x.data(), n, d));
-    CentroidUpdate update(points, weights.empty() ? nullptr : weights.data(), Metric::l2);
-    StepResult result;
     const Floats centroids = test::normal(k, d, 4, 10, 3);
-    update.run(ids, centroids.data(), k, result);
+    const float* weight_data = weights.empty() ? nullptr : weights.data();
+    const Result result = update(points, weight_data, ids, centroids, k);
     const Floats expected = exact_means(x, weights, ids, k, d);
     for (size_t c = 0; c < expected.size(); c++) {
         // Two roundings (to double, then to float) can differ from one in the last bit.
-        EXPECT_NEAR(result.means[c], expected[c], std::abs(expected[c]) * 6e-8) << c;
+        EXPECT_NEAR(result.clusters.means[c], expected[c], std::abs(expected[c]) * 6e-8) << c;
     }
     EXPECT_EQ(result.sizes.back(), 0);
-    EXPECT_EQ(result.weights.back(), 0);
+    EXPECT_EQ(result.clusters.weights.back(), 0);
     EXPECT_GT(result.sizes[0], 8192);
     if (!GetParam()) {
-        expect_exact_objective(result.objective, x, centroids, ids, d);
+        expect_exact_objective(result.clusters.objective, x, centroids, ids, d);
     }
 }
 
@@ -105,9 +148,8 @@ TEST(UpdateObjective, KeepsItsDigitsFarOut) {
     const Floats centroids = test::normal(50, d, 2, 1e3f, 1e-3f);
     const auto ids = random_ids(n, 50, 3);
     const Points points(VectorView::of(x.data(), n, d));
-    StepResult result;
-    CentroidUpdate(points, nullptr, Metric::l2).run(ids, centroids.data(), 50, result);
-    expect_exact_objective(result.objective, x, centroids, ids, d);
+    const Result result = update(points, nullptr, ids, centroids, 50);
+    expect_exact_objective(result.clusters.objective, x, centroids, ids, d);
 }
 
 TEST_P(Update, SameBitsForAnyNumberOfThreads) {
@@ -117,18 +159,18 @@ TEST_P(Update, SameBitsForAnyNumberOfThreads) {
     const auto ids = random_ids(n, 20, 6);
     const Points points(VectorView::of(x.data(), n, 11));
     const int before = omp_get_max_threads();
-    std::vector<StepResult> results(3);
+    std::vector<ClusterMeans> results;
     for (size_t run = 0; run < 3; run++) {
         omp_set_num_threads(run == 0 ? 1 : 4);
-        CentroidUpdate(points, weights.empty() ? nullptr : weights.data(), Metric::l2)
-                .run(ids, x.data(), 20, results[run]);
+        const float* weight_data = weights.empty() ? nullptr : weights.data();
+        results.push_back(update(points, weight_data, ids, x, 20).clusters);
     }
     omp_set_num_threads(before);
-    EXPECT_EQ(results[1].means, results[0].means);
-    EXPECT_EQ(results[2].means, results[0].means);
-    EXPECT_EQ(results[1].weights, results[0].weights);
-    EXPECT_EQ(results[1].objective, results[0].objective);
-    EXPECT_EQ(results[2].objective, results[0].objective);
+    for (size_t run = 1; run < 3; run++) {
+        EXPECT_EQ(results[run].means, results[0].means);
+        EXPECT_EQ(results[run].weights, results[0].weights);
+        EXPECT_EQ(results[run].objective, results[0].objective);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Weighted, Update, testing::Bool());
@@ -137,19 +179,15 @@ TEST(UpdateOrder, PointOrderDoesNotMatter) {
     const int64_t n = 9000;
     Floats x = test::normal(n, 5, 7);
     auto ids = random_ids(n, 8, 8);
-    StepResult forward;
-    {
-        const Points points(VectorView::of(x.data(), n, 5));
-        CentroidUpdate(points, nullptr, Metric::l2).run(ids, x.data(), 8, forward);
-    }
+    const Points straight(VectorView::of(x.data(), n, 5));
+    const ClusterMeans forward = update(straight, nullptr, ids, x, 8).clusters;
     std::vector<int64_t> reversed(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; i++) {
         reversed[static_cast<size_t>(i)] = n - 1 - i;
     }
     std::reverse(ids.begin(), ids.end());
     const Points points(VectorView::of(x.data(), n, 5), reversed);
-    StepResult backward;
-    CentroidUpdate(points, nullptr, Metric::l2).run(ids, x.data(), 8, backward);
+    const ClusterMeans backward = update(points, nullptr, ids, x, 8).clusters;
     EXPECT_EQ(backward.means, forward.means);
     EXPECT_EQ(backward.objective, forward.objective);
 }

@@ -1,7 +1,9 @@
 // Compiled without contraction: the CPU backend's bits.
 //
-// Budget: the rows once a session, n d bytes of their type; the values once an iteration.
+// Budget: the rows twice a run, n d bytes of their type; the values once an iteration.
 //
+// Ranges: a thread takes a column of every so-many-th row.
+// Squares:
 // 1. A thread takes a column of every so-many-th row: x^2 is exact in float64, and is cut into
 //    64-bit integers, limb after limb (core/fixed_point.h).
 // 2. One warp a problem adds up its columns in pairs of doubles.
@@ -9,17 +11,51 @@
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
-#include <faiss_flash/cuda/update/squares.h>
-#include <faiss_flash/cuda/update/elements.cuh>
+#include <faiss_flash/cuda/update/row_facts.h>
+#include <faiss_flash/cuda/elements.cuh>
 
 #include <algorithm>
+#include <cmath>
 
 namespace faiss_flash::cuda {
 
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kRangeThreads = 128;
 constexpr int kFewLimbs = 4; // fit in registers
+
+/// Largest and smallest non-zero |weight x| of each problem's columns; columns d: of the weights
+/// themselves. [batch x (d + 1)]
+template <class Element>
+__global__ void range_kernel(
+        const uint8_t* rows,
+        int64_t row_bytes,
+        const float* weights,
+        int64_t n,
+        int64_t d,
+        unsigned long long* largest,
+        unsigned long long* smallest) {
+    const int64_t column = int64_t{blockIdx.y} * kRangeThreads + threadIdx.x;
+    if (column > d) {
+        return;
+    }
+    const int64_t problem = blockIdx.z;
+    double high = 0;
+    double low = HUGE_VAL;
+    for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
+        const auto* row = reinterpret_cast<const Element*>(rows + (problem * n + i) * row_bytes);
+        const double weight = weights ? weights[i] : 1.0;
+        const double x = column < d ? static_cast<float>(row[column]) : 1.0f;
+        const double value = fabs(weight * x);
+        high = fmax(high, value);
+        low = value > 0 ? fmin(low, value) : low;
+    }
+    // Of values >= 0, which order as their bits do.
+    const int64_t at = problem * (d + 1) + column;
+    atomicMax(largest + at, static_cast<unsigned long long>(__double_as_longlong(high)));
+    atomicMin(smallest + at, static_cast<unsigned long long>(__double_as_longlong(low)));
+}
 
 /// units [batch x d] and sums [batch x limbs x d].
 struct SquareArguments {
@@ -116,35 +152,75 @@ __global__ void value_kernel(const double* values, int64_t n, LongSum* sum) {
     }
 }
 
+/// Of a value's last bit, how much closer to its first than in a float32.
+int missing_bits(DType dtype) {
+    return dtype == DType::f16 ? 13 : dtype == DType::bf16 ? 16 : 0;
+}
+
+SquareArguments arguments_of(const SumFormat& format, int64_t* sums) {
+    SquareArguments arguments{};
+    arguments.d = format.workload.d;
+    arguments.units = format.square_units;
+    arguments.limb_step = format.limb_step;
+    arguments.limbs = format.square_limbs;
+    arguments.sums = reinterpret_cast<unsigned long long*>(sums);
+    return arguments;
+}
+
 } // namespace
 
-void sum_squares(
-        const UpdateRows& rows,
-        const std::vector<ColumnRange>& ranges,
-        DoubleDouble* squares,
-        cudaStream_t stream) {
-    SquareArguments arguments{};
-    arguments.limbs = 1;
-    std::vector<double> units; // each problem's own; limbs that only others need are zeros
-    for (const ColumnRange& range : ranges) {
-        const FixedPoint format = FixedPoint::plan(squares_of(range, rows.d), rows.n);
-        arguments.limbs = std::max(arguments.limbs, format.limbs);
-        arguments.limb_step = format.limb_step; // follows from n
-        for (const double scale : format.scale) {
-            units.push_back(1 / scale);
-        }
+RowFacts find_ranges(
+        const DeviceRows& rows, const float* weights, int64_t terms, cudaStream_t stream) {
+    const int64_t columns = rows.d + 1; // the last one is of the weights
+    // All of a binary16, whatever the data, where one limb holds it: nothing to wait for.
+    ColumnRange half(columns);
+    std::fill(half.largest.begin(), half.largest.end(), 65504.0);
+    std::fill(half.smallest.begin(), half.smallest.end(), 0x1p-1); // 2^-24 is its last bit
+    const auto batch = static_cast<size_t>(rows.batch);
+    if (rows.dtype == DType::f16 && FixedPoint::plan(half, terms).limbs == 1) {
+        return RowFacts(batch, half);
     }
-    const auto count = static_cast<size_t>(rows.batch * arguments.limbs * rows.d);
-    const Buffer<double> device_units(units.size(), stream);
-    const Buffer<unsigned long long> sums(count, stream);
-    copy(device_units.get(), units.data(), rows.batch * rows.d, cudaMemcpyHostToDevice, stream);
-    check(cudaMemsetAsync(sums.get(), 0, count * 8, stream), "clearing the squares");
+    ColumnRange all(rows.batch * columns);
+    const Buffer<double> largest(all.largest.size(), stream);
+    const Buffer<double> smallest(all.largest.size(), stream);
+    const int64_t count = rows.batch * columns;
+    copy(largest.get(), all.largest.data(), count, cudaMemcpyHostToDevice, stream);
+    copy(smallest.get(), all.smallest.data(), count, cudaMemcpyHostToDevice, stream);
+    const dim3 grid(
+            static_cast<unsigned>(std::min<int64_t>(rows.n, 2048)),
+            blocks_of(columns, kRangeThreads),
+            static_cast<unsigned>(rows.batch));
+    with_float_element(rows.dtype, [&](auto element) {
+        range_kernel<decltype(element)><<<grid, kRangeThreads, 0, stream>>>(
+                static_cast<const uint8_t*>(rows.data),
+                rows.row_bytes,
+                weights,
+                rows.n,
+                rows.d,
+                reinterpret_cast<unsigned long long*>(largest.get()),
+                reinterpret_cast<unsigned long long*>(smallest.get()));
+    });
+    check_launch("ranges of the columns");
+    copy(all.largest.data(), largest.get(), count, cudaMemcpyDeviceToHost, stream);
+    copy(all.smallest.data(), smallest.get(), count, cudaMemcpyDeviceToHost, stream);
+    check(cudaStreamSynchronize(stream), "waiting for the ranges");
+    RowFacts facts(batch, ColumnRange(columns));
+    for (int64_t i = 0; i < count; i++) {
+        ColumnRange& range = facts[static_cast<size_t>(i / columns)];
+        const auto column = static_cast<size_t>(i % columns);
+        const auto at = static_cast<size_t>(i);
+        range.largest[column] = all.largest[at];
+        range.smallest[column] = std::ldexp(all.smallest[at], missing_bits(rows.dtype));
+    }
+    return facts;
+}
+
+void add_squares(
+        const DeviceRows& rows, const SumFormat& format, int64_t* sums, cudaStream_t stream) {
+    SquareArguments arguments = arguments_of(format, sums);
     arguments.rows = static_cast<const uint8_t*>(rows.data);
     arguments.row_bytes = rows.row_bytes;
     arguments.n = rows.n;
-    arguments.d = rows.d;
-    arguments.units = device_units.get();
-    arguments.sums = sums.get();
     unsigned columns = 4;
     while (columns < 32 && columns < rows.d) {
         columns *= 2;
@@ -159,7 +235,7 @@ void sum_squares(
             static_cast<unsigned>(std::min(wanted, blocks)),
             slices,
             static_cast<unsigned>(rows.batch));
-    with_element(rows.dtype, [&](auto element) {
+    with_float_element(rows.dtype, [&](auto element) {
         using Element = decltype(element);
         const auto kernel = arguments.limbs <= kFewLimbs
                                     ? square_kernel<Element, kFewLimbs>
@@ -167,8 +243,12 @@ void sum_squares(
         kernel<<<grid, threads, 0, stream>>>(arguments);
     });
     check_launch("summing the squares");
-    total_kernel<<<static_cast<unsigned>(rows.batch), kColumnLanes, 0, stream>>>(
-            arguments, squares);
+}
+
+void total_squares(
+        const SumFormat& format, int64_t* sums, DoubleDouble* squares, cudaStream_t stream) {
+    const auto batch = static_cast<unsigned>(format.workload.batch);
+    total_kernel<<<batch, kColumnLanes, 0, stream>>>(arguments_of(format, sums), squares);
     check_launch("the sum of all squares");
 }
 

@@ -1,6 +1,7 @@
-#include <faiss_flash/core/empty_clusters.h>
+#include <faiss_flash/core/rules.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <random>
 
@@ -53,6 +54,44 @@ int64_t split_empty_clusters(int64_t k, int64_t d, int64_t n, double* counts, fl
         counts[donor] -= counts[empty];
         nsplit++;
     }
+    return nsplit;
+}
+
+double imbalance_factor(double squares, int64_t n, int64_t k) {
+    const auto total = static_cast<double>(n);
+    return squares * static_cast<double>(k) / (total * total);
+}
+
+void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centroids) {
+    for (int64_t i = 0; i < k && rules.spherical; i++) {
+        float* row = centroids + i * d;
+        double squares = 0;
+        for (int64_t j = 0; j < d; j++) {
+            squares += static_cast<double>(row[j]) * row[j];
+        }
+        if (squares > 0) {
+            const double inverse = 1 / std::sqrt(squares);
+            for (int64_t j = 0; j < d; j++) {
+                row[j] = static_cast<float>(row[j] * inverse);
+            }
+        }
+    }
+    for (int64_t i = 0; i < k * d && rules.int_centroids; i++) {
+        centroids[i] = std::round(centroids[i]);
+    }
+}
+
+int64_t finish_centroids(
+        const CentroidRules& rules,
+        int64_t n,
+        int64_t k,
+        int64_t d,
+        std::vector<double>& weights,
+        float* centroids) {
+    const int64_t frozen = rules.frozen;
+    const int64_t nsplit =
+            split_empty_clusters(k - frozen, d, n, weights.data() + frozen, centroids + frozen * d);
+    apply_rules(rules, k, d, centroids);
     return nsplit;
 }
 

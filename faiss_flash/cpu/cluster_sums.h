@@ -1,9 +1,7 @@
-/// The centroid update: weighted means of the points assigned to each centroid, and the objective.
+/// The rows of each cluster added up, and what one pass over all rows finds.
 #pragma once
 
-#include <faiss_flash/core/backend.h>
 #include <faiss_flash/core/fixed_point.h>
-#include <faiss_flash/core/objective.h>
 #include <faiss_flash/core/points.h>
 
 #include <cstdint>
@@ -19,17 +17,24 @@ namespace faiss_flash::cpu {
 /// 2. A counting sort brings the entries into the order of their clusters.
 /// 3. Threads take pieces of that order: a whole small cluster, or 4096 entries of a large one; a
 ///    piece is summed into integers of its thread's own and added to the cluster's.
-/// 4. Sums become means, and what they add to the objective (core/objective.h).
 /// IO: the points with entries once. Memory: 20 bytes a point, 8 to 16 a centroid's coordinate.
-class CentroidUpdate {
+class ClusterSums {
    public:
-    /// @param weights  [n] or null; both must outlive the update
-    CentroidUpdate(const Points& points, const float* weights, Metric metric);
+    /// @param weights  [n] or null; both must outlive this
+    ClusterSums(const Points& points, const float* weights);
 
-    /// Fills sizes, weights and means of the result from the ids [n] that were found for centroids
-    /// [k x d]; without weights the objective, too.
-    void run(
-            const std::vector<int32_t>& ids, const float* centroids, int64_t k, StepResult& result);
+    /// Of weight * x in each of d columns, and of the weights.
+    ColumnRange range() const;
+
+    /// Adds x^2 of every point to sums [limbs x d].
+    void add_squares(const FixedPoint& format, int64_t* sums) const;
+
+    /// Begins with k clusters. Where sums [k x row] and sizes [k], zeros, are kept from run to run;
+    /// row: columns of so many limbs as the format has, or more.
+    void start(const FixedPoint& format, int64_t k, int64_t row, int64_t* sums, int64_t* sizes);
+
+    /// Brings them up to date with ids [n].
+    void run(const std::vector<int32_t>& ids);
 
    private:
     struct Piece {
@@ -39,29 +44,24 @@ class CentroidUpdate {
         bool whole; // all entries of the cluster
     };
 
-    void plan_sums();
-    void sum_squares(const ColumnRange& range);
     /// Calls entry(cluster, point), or entry(cluster, ~point) for one taken away.
     template <class Entry>
     void for_each_entry(const std::vector<int32_t>& ids, bool moved_only, const Entry& entry) const;
-    std::vector<Piece> sort(const std::vector<int32_t>& ids, int64_t k, bool moved_only);
+    std::vector<Piece> sort(const std::vector<int32_t>& ids, bool moved_only);
     void add(const std::vector<Piece>& pieces);
     void sum(const Piece& piece, float* scratch, int64_t* sums) const;
-    void finish(int64_t cluster, const float* centroid, StepResult& result);
 
     int64_t columns() const { return points_.d() + 1; } // the last one sums the weights
-    size_t row_size() const { return static_cast<size_t>(format_.limbs * columns()); }
 
     const Points& points_;
     const float* weights_;
-    const bool l2_;
     FixedPoint format_;
-    DoubleDouble squares_{};          // of all points; l2 without weights
-    std::vector<DoubleDouble> gains_; // [k]
-    std::vector<int32_t> previous_;   // ids that the sums are of
-    std::vector<int64_t> order_;      // points of the entries
-    std::vector<int64_t> sums_;       // [k x row_size()]
-    std::vector<int64_t> sizes_;      // [k]
+    int64_t k_ = 0;
+    int64_t row_ = 0;
+    int64_t* sums_ = nullptr;       // [k x row]
+    int64_t* sizes_ = nullptr;      // [k]
+    std::vector<int32_t> previous_; // ids that the sums are of
+    std::vector<int64_t> order_;    // points of the entries
 };
 
 } // namespace faiss_flash::cpu

@@ -1,7 +1,8 @@
-/// The centroid update on the device against exact sums, over runs that move some of the points.
-#include <faiss_flash/core/points.h>
+/// Sums and means on the device against exact ones, over runs that move some of the points.
 #include <faiss_flash/cuda/device_info.h>
-#include <faiss_flash/cuda/update/update.h>
+#include <faiss_flash/cuda/update/cluster_sums.h>
+#include <faiss_flash/cuda/update/means.h>
+#include <faiss_flash/cuda/update/row_facts.h>
 
 #include <cuda/device_data.h>
 #include <support/data.h>
@@ -60,27 +61,50 @@ struct Rows {
             device_weights = test::to_device(weights.data(), weights.size() * 4);
         }
     }
-    CentroidUpdate update() const {
-        const UpdateRows rows{
-                data.get(),
-                shape.dtype,
-                shape.batch,
+    DeviceRows on_device() const {
+        const int64_t row_bytes = dtype_size(shape.dtype) * shape.d;
+        return {data.get(), shape.dtype, shape.batch, shape.n, shape.d, row_bytes};
+    }
+    const float* weights_on_device() const { return static_cast<float*>(device_weights.get()); }
+};
+
+/// Everything of an update that is made once.
+struct Update {
+    Workload workload;
+    Format agreed;
+    Allocated<SumFormat> format;
+    Allocated<ClusterSums> sums;
+
+    explicit Update(const Rows& rows)
+        : workload(workload_of(rows.shape)),
+          agreed(Format::plan(
+                  find_ranges(rows.on_device(), rows.weights_on_device(), rows.shape.n, nullptr),
+                  workload)),
+          format(nullptr,
+                 [&](Arena& arena) {
+                     return SumFormat(agreed, workload, rows.shape.dtype, arena);
+                 }),
+          sums(nullptr, [&](Arena& arena) {
+              return ClusterSums(rows.on_device(), rows.weights_on_device(), *format, arena);
+          }) {
+        format->load(agreed, nullptr);
+        sums->start(nullptr);
+    }
+    static Workload workload_of(const Case& shape) {
+        return {shape.batch,
                 shape.n,
                 shape.d,
-                dtype_size(shape.dtype) * shape.d};
-        CentroidUpdate made(
-                rows, static_cast<const float*>(device_weights.get()), nullptr, nullptr);
-        made.reserve(shape.k, nullptr);
-        return made;
+                shape.k,
+                Metric::inner_product,
+                shape.dtype,
+                Precision::exact,
+                shape.weighted,
+                false};
     }
 };
 
 /// invalid: points whose ids are no centroid's, of the first problem.
-Means run(
-        CentroidUpdate& update,
-        const Rows& rows,
-        const std::vector<int32_t>& ids,
-        int64_t invalid = 0) {
+Means run(Update& update, const Rows& rows, const std::vector<int32_t>& ids, int64_t invalid = 0) {
     const auto clusters = static_cast<size_t>(rows.shape.batch * rows.shape.k);
     const test::Output<int64_t> sizes(clusters);
     const test::Output<double> weights(clusters);
@@ -89,16 +113,18 @@ Means run(
     const auto device_ids = test::to_device(ids.data(), ids.size() * 4);
     const Floats ones(clusters * static_cast<size_t>(rows.shape.d), 1.0f);
     const auto centroids = test::to_device(ones.data(), ones.size() * 4);
-    const std::vector<IterationCounts> zeros(static_cast<size_t>(rows.shape.batch));
-    const auto counts = test::to_device(zeros.data(), zeros.size() * sizeof(IterationCounts));
-    update.run(
-            static_cast<const int32_t*>(device_ids.get()),
-            static_cast<IterationCounts*>(counts.get()),
+    IterationCounts* counts = update.sums->counts();
+    const size_t count_bytes = static_cast<size_t>(rows.shape.batch) * sizeof *counts;
+    check(cudaMemset(counts, 0, count_bytes), "counts"); // as the end of an iteration does
+    const Sums sums = update.sums->run(static_cast<const int32_t*>(device_ids.get()), nullptr);
+    find_means(
+            sums,
+            *update.format,
+            static_cast<const float*>(centroids.get()),
             {sizes.get(), weights.get(), means.get(), gains.get()},
-            {static_cast<const float*>(centroids.get()), Metric::inner_product},
             nullptr);
     check(cudaDeviceSynchronize(), "an update");
-    EXPECT_EQ(test::to_host<IterationCounts>(counts.get(), 1)[0].invalid, invalid);
+    EXPECT_EQ(test::to_host<IterationCounts>(counts, 1)[0].invalid, invalid);
     EXPECT_TRUE(sizes.margin_is_untouched() && weights.margin_is_untouched());
     EXPECT_TRUE(means.margin_is_untouched() && gains.margin_is_untouched());
     std::vector<double> rounded;
@@ -162,7 +188,7 @@ struct UpdateOnDevice : testing::TestWithParam<Case> {
 /// Moving none, few, many or all points comes to the same bits as starting anew.
 TEST_P(UpdateOnDevice, IsExactAfterAnyMoves) {
     const Rows rows(GetParam());
-    CentroidUpdate update = rows.update();
+    Update update(rows);
     std::vector<int32_t> ids = random_ids(rows.shape, 1);
     std::mt19937 generator(9);
     for (const unsigned one_in : {0u, 0u, 50u, 3u, 1u, 1000u}) {
@@ -173,7 +199,7 @@ TEST_P(UpdateOnDevice, IsExactAfterAnyMoves) {
         SCOPED_TRACE(one_in);
         const Means got = run(update, rows, ids);
         expect_exact(got, rows, ids);
-        CentroidUpdate fresh = rows.update();
+        Update fresh(rows);
         const Means anew = run(fresh, rows, ids);
         EXPECT_EQ(got.sizes, anew.sizes);
         EXPECT_EQ(got.weights, anew.weights);
@@ -188,7 +214,7 @@ TEST_P(UpdateOnDevice, IsExactAfterAnyMoves) {
 /// Ids that are none are counted, and index nothing.
 TEST_P(UpdateOnDevice, CountsInvalidIds) {
     const Rows rows(GetParam());
-    CentroidUpdate update = rows.update();
+    Update update(rows);
     std::vector<int32_t> ids = random_ids(rows.shape, 1);
     run(update, rows, ids);
     const auto k = static_cast<int32_t>(rows.shape.k);

@@ -1,32 +1,24 @@
 #include <faiss_flash/cuda/assign/assign.h>
+#include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/rows.h>
-#include <faiss_flash/cuda/session_points.h>
 
 namespace faiss_flash::cuda {
 
 namespace {
 
-class FastPoints final : public SessionPoints {
+class FastAssigner final : public Assigner {
    public:
-    FastPoints(
-            int64_t batch,
-            int64_t n,
-            int64_t k,
-            int64_t d,
-            bool bf16,
-            Metric metric,
-            bool in_place,
-            Arena& arena)
-        : batch_(batch),
-          n_(n),
-          d_(d),
-          bf16_(bf16),
-          row_elements_(padded_columns(d)),
+    FastAssigner(const Workload& workload, bool in_place, Arena& arena)
+        : batch_(workload.batch),
+          n_(workload.n),
+          d_(workload.d),
+          type_(rows_type(Method::fast, workload)),
+          row_elements_(padded_columns(d_)),
           in_place_(in_place),
-          copy_(in_place ? nullptr : arena.take<uint16_t>(batch * n * row_elements_)),
-          best_(arena.take<float>(batch * n)),
-          table_(batch, k, d, bf16, metric, arena),
-          workspace_({batch, n, k, d, false, 16, table_.folds}, arena) {}
+          copy_(in_place ? nullptr : arena.take<uint16_t>(batch_ * n_ * row_elements_)),
+          best_(arena.take<float>(batch_ * n_)),
+          table_(batch_, workload.k, d_, is_bf16(), workload.metric, arena),
+          workspace_({batch_, n_, workload.k, d_, false, 16, table_.folds}, arena) {}
 
     void load(const std::vector<Problem>& problems, cudaStream_t stream) override {
         if (in_place_) {
@@ -37,26 +29,24 @@ class FastPoints final : public SessionPoints {
         for (int64_t b = 0; b < batch_; b++) {
             uint16_t* to = copy_ + b * n_ * row_elements_;
             const Points& points = problems[static_cast<size_t>(b)].points;
-            load_halves(points, 0, n_, bf16_, to, row_elements_, stream);
+            load_halves(points, 0, n_, is_bf16(), to, row_elements_, stream);
         }
     }
 
-    UpdateRows rows() const override {
-        return {data_, bf16_ ? DType::bf16 : DType::f16, batch_, n_, d_, 2 * row_elements_};
-    }
+    DeviceRows rows() const override { return {data_, type_, batch_, n_, d_, 2 * row_elements_}; }
 
     void assign(
             const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
         prepare_centroids(centroids, table_, stream);
-        const TensorRows rows = packed_rows(data_, bf16_, batch_, n_, d_, row_elements_);
+        const TensorRows rows = packed_rows(data_, is_bf16(), batch_, n_, d_, row_elements_);
         cuda::assign(rows, table_, {best_, nullptr, output.ids}, workspace_, stream);
     }
 
-    bool replays() const override { return true; }
-
    private:
+    bool is_bf16() const { return type_ == DType::bf16; }
+
     const int64_t batch_, n_, d_;
-    const bool bf16_;
+    const DType type_;
     const int64_t row_elements_;
     const bool in_place_;
     uint16_t* copy_; ///< [batch x n x row_elements], or null
@@ -85,11 +75,8 @@ bool stay_in_place(const std::vector<Problem>& problems) {
     return reinterpret_cast<uintptr_t>(first) % 16 == 0;
 }
 
-std::unique_ptr<SessionPoints> fast_points(
-        const Workload& workload, Metric metric, bool in_place, Arena& arena) {
-    const auto [batch, n, d, k, dtype, precision, plain, space] = workload;
-    const bool bf16 = dtype == DType::bf16;
-    return std::make_unique<FastPoints>(batch, n, k, d, bf16, metric, in_place, arena);
+std::unique_ptr<Assigner> fast_assigner(const Workload& workload, bool in_place, Arena& arena) {
+    return std::make_unique<FastAssigner>(workload, in_place, arena);
 }
 
 } // namespace faiss_flash::cuda

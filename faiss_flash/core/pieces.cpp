@@ -1,0 +1,133 @@
+#include <faiss_flash/core/pieces.h>
+
+#include <utility>
+
+namespace faiss_flash {
+
+Pieces::Pieces(
+        const Backend& backend,
+        const std::vector<Problem>& problems,
+        const Workload& workload,
+        const std::vector<int64_t>& cuts)
+    : worker_(backend.start(workload)) {
+    const auto here = worker_->enter();
+    try {
+        make(problems, workload, cuts);
+    } catch (...) {
+        clear();
+        throw;
+    }
+}
+
+Pieces::~Pieces() {
+    try {
+        const auto here = worker_->enter();
+        clear();
+    } catch (const Error&) { // the device is lost, and all that was on it
+    }
+}
+
+void Pieces::make(
+        const std::vector<Problem>& problems,
+        const Workload& workload,
+        const std::vector<int64_t>& cuts) {
+    open(problems, workload.n, cuts);
+    RowFacts facts = shards_.front()->scan();
+    for (size_t i = 1; i < shards_.size(); i++) {
+        merge(facts, shards_[i]->scan());
+    }
+    const Format format = Format::plan(std::move(facts), workload);
+    for (const auto& shard : shards_) {
+        shard->prepare(format);
+    }
+    if (shards_.size() > 1) {
+        reducer_ = worker_->reducer(format);
+    }
+    if (format.squares.empty()) {
+        centroids_ = worker_->centroids(format, nullptr);
+    } else {
+        const Sums squares = add(&Shard::squares);
+        centroids_ = worker_->centroids(format, &squares);
+    }
+}
+
+void Pieces::open(
+        const std::vector<Problem>& problems, int64_t n, const std::vector<int64_t>& cuts) {
+    if (cuts.empty()) {
+        shards_.push_back(worker_->open(problems));
+        return;
+    }
+    parts_.resize(cuts.size() + 1);
+    int64_t first = 0;
+    for (size_t i = 0; i < parts_.size(); i++) {
+        const int64_t end = i < cuts.size() ? cuts[i] : n;
+        for (const auto& [points, weights] : problems) {
+            const float* part_weights = weights ? weights + first : nullptr;
+            parts_[i].push_back({points.part(first, end - first), part_weights});
+        }
+        shards_.push_back(worker_->open(parts_[i]));
+        first = end;
+    }
+}
+
+void Pieces::load(const float* centroids, const CentroidRules& rules) {
+    const auto here = worker_->enter();
+    centroids_->load(centroids, rules);
+    asked_ = 0;
+    waited_ = 0;
+}
+
+std::vector<IterationStats> Pieces::advance(int niter) {
+    const auto here = worker_->enter();
+    for (; asked_ < niter && asked_ <= waited_ + centroids_->lookahead(); asked_++) {
+        centroids_->iterate(iteration());
+    }
+    Centroids::Outcome outcome = centroids_->wait();
+    waited_++;
+    asked_ = outcome.again ? waited_ : asked_;
+    for (const auto& shard : shards_) {
+        shard->told(outcome.stats);
+    }
+    return std::move(outcome.stats);
+}
+
+void Pieces::store(float* centroids) {
+    const auto here = worker_->enter();
+    centroids_->store(centroids);
+}
+
+Sums Pieces::add(Sums (Shard::*sums)()) {
+    std::vector<Sums> parts;
+    for (const auto& shard : shards_) {
+        parts.push_back(((*shard).*sums)());
+    }
+    return reducer_ ? reducer_->add(parts) : parts.front();
+}
+
+Centroids::Iteration Pieces::iteration() {
+    std::optional<Launches> all = Launches();
+    for (const auto& shard : shards_) {
+        const std::optional<Launches> own = shard->launches();
+        if (all && own) {
+            all->insert(all->end(), own->begin(), own->end());
+        } else {
+            all.reset();
+        }
+    }
+    return {[this](const float* centroids) {
+                for (const auto& shard : shards_) {
+                    shard->assign(centroids);
+                }
+            },
+            [this] { return add(&Shard::sum); },
+            std::move(all)};
+}
+
+/// In the order in which they depend on each other.
+void Pieces::clear() {
+    centroids_.reset();
+    reducer_.reset();
+    shards_.clear();
+}
+
+} // namespace faiss_flash

@@ -1,0 +1,52 @@
+/// The pieces of a clustering on one device, put together.
+#pragma once
+
+#include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/shard.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace faiss_flash {
+
+/// Every call is made on the device, whatever the calling thread's is.
+class Pieces {
+   public:
+    /// The problems' rows in one shard, or in several that end before the rows of `cuts`.
+    Pieces(const Backend& backend,
+           const std::vector<Problem>& problems,
+           const Workload& workload,
+           const std::vector<int64_t>& cuts);
+    Pieces(const Pieces&) = delete;
+    Pieces& operator=(const Pieces&) = delete;
+    ~Pieces();
+
+    /// Begins a restart: Centroids::load().
+    void load(const float* centroids, const CentroidRules& rules);
+    /// Waits for the restart's next iteration, of niter in all. Those that are worth asking for
+    /// before have been asked for then.
+    std::vector<IterationStats> advance(int niter);
+    /// Centroids::store().
+    void store(float* centroids);
+
+   private:
+    void make(
+            const std::vector<Problem>& problems,
+            const Workload& workload,
+            const std::vector<int64_t>& cuts);
+    void open(const std::vector<Problem>& problems, int64_t n, const std::vector<int64_t>& cuts);
+    Sums add(Sums (Shard::*sums)());
+    Centroids::Iteration iteration();
+    void clear();
+
+    std::unique_ptr<Worker> worker_;
+    std::vector<std::vector<Problem>> parts_; // of the problems, where there are several shards
+    std::vector<std::unique_ptr<Shard>> shards_;
+    std::unique_ptr<Reducer> reducer_; // of several shards
+    std::unique_ptr<Centroids> centroids_;
+    int asked_ = 0; // iterations of a restart
+    int waited_ = 0;
+};
+
+} // namespace faiss_flash

@@ -1,0 +1,255 @@
+#include <faiss_flash/cuda/centroids.h>
+
+#include <faiss_flash/cuda/runtime/arena.h>
+#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/copy.h>
+#include <faiss_flash/cuda/runtime/event.h>
+#include <faiss_flash/cuda/runtime/graph.h>
+#include <faiss_flash/cuda/runtime/pinned.h>
+#include <faiss_flash/cuda/update/finish.h>
+#include <faiss_flash/cuda/update/means.h>
+#include <faiss_flash/cuda/update/row_facts.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+/// Arrays on the device.
+struct CentroidArrays {
+    CentroidArrays(const SumFormat& format, Arena& arena) {
+        const int64_t clusters = format.workload.batch * format.workload.k;
+        const int64_t values = clusters * format.workload.d;
+        // One iteration's gains have been read when the next one's are found.
+        auto* gains = format.workload.weighted ? nullptr : arena.take<DoubleDouble>(clusters);
+        for (Slot& slot : slots) {
+            slot.centroids = arena.take<float>(values);
+            slot.found.means = arena.take<float>(values);
+            slot.found.sizes = arena.take<int64_t>(clusters);
+            slot.found.weights = arena.take<double>(clusters);
+            slot.found.gains = gains;
+        }
+        squares = format.has_squares ? arena.take<DoubleDouble>(format.workload.batch) : nullptr;
+    }
+
+    /// What an iteration reads and leaves; two take turns.
+    struct Slot {
+        float* centroids; ///< [batch x k x d] that it starts from
+        ClusterMeans found;
+    };
+    std::array<Slot, 2> slots;
+    DoubleDouble* squares; ///< [batch] of the points; null unless l2 without weights
+};
+
+/// Iterations are queued on a stream and nothing waits inside one: while the host looks at the
+/// statistics of one, the next is running. Only when a cluster came out empty does the host patch
+/// the centroids, by FAISS's rule, and have the next iteration asked for again.
+class CudaCentroids final : public Centroids {
+   public:
+    CudaCentroids(const SumFormat& format, const Sums* squares, cudaStream_t stream);
+    ~CudaCentroids() override { cudaStreamSynchronize(stream_); }
+
+    void load(const float* centroids, const CentroidRules& rules) override;
+    int lookahead() const override { return 1; }
+    void iterate(const Iteration& iteration) override;
+    Outcome wait() override;
+    void store(float* centroids) override;
+
+   private:
+    /// What belongs to a slot of the arrays, on the host.
+    struct Turn {
+        ClusterStats* stats; ///< [batch]
+        Event begin, assigned, end;
+        Graph graph;
+        Launches launches; ///< Iteration's that the graph was taken down from
+    };
+
+    /// Queues the kernels of the next iteration.
+    void queue(const Iteration& iteration);
+    IterationStats stats_of(const Turn& turn, int64_t problem) const;
+    /// Throws where some point got none: what comes after it means nothing then.
+    void require_valid_ids(const Turn& turn) const;
+    /// Of problem b after the iteration that is waited for. Returns the clusters split.
+    int64_t patch(int64_t b);
+    CentroidArrays::Slot& slot_of(int64_t iteration) {
+        return arrays_->slots[static_cast<size_t>(iteration % 2)];
+    }
+    Turn& turn_of(int64_t iteration) { return turns_[static_cast<size_t>(iteration % 2)]; }
+    int64_t values() const { return workload_.k * workload_.d; }
+
+    const SumFormat& format_;
+    const Workload& workload_;
+    const cudaStream_t stream_;
+    Allocated<CentroidArrays> arrays_;
+    Pinned<ClusterStats> stats_; ///< [2 x batch] of both turns
+    std::array<Turn, 2> turns_;
+    CentroidRules rules_;
+    int64_t asked_ = 0;
+    int64_t waited_ = 0;
+};
+
+CudaCentroids::CudaCentroids(const SumFormat& format, const Sums* squares, cudaStream_t stream)
+    : format_(format),
+      workload_(format.workload),
+      stream_(stream),
+      arrays_(stream, [&](Arena& arena) { return CentroidArrays(format, arena); }),
+      stats_(2 * static_cast<size_t>(workload_.batch)) {
+    for (size_t i = 0; i < turns_.size(); i++) {
+        turns_[i].stats = stats_.get() + static_cast<int64_t>(i) * workload_.batch;
+    }
+    if (squares) {
+        total_squares(format, squares->data, arrays_->squares, stream);
+    }
+}
+
+void CudaCentroids::load(const float* centroids, const CentroidRules& rules) {
+    rules_ = rules;
+    asked_ = waited_ = 0;
+    for (Turn& turn : turns_) {
+        turn.graph = Graph(); // its kernels have the rules as arguments
+    }
+    const int64_t all = workload_.batch * values();
+    std::vector<float> first(centroids, centroids + all);
+    apply_rules(rules, workload_.batch * workload_.k, workload_.d, first.data());
+    // A restart may have left an iteration running that nobody waits for.
+    copy(slot_of(0).centroids, first.data(), all, cudaMemcpyHostToDevice, stream_);
+    check(cudaStreamSynchronize(stream_), "the first centroids");
+}
+
+void CudaCentroids::queue(const Iteration& iteration) {
+    const CentroidArrays::Slot& slot = slot_of(asked_);
+    iteration.assign(slot.centroids);
+    turn_of(asked_).assigned.record(stream_);
+    const Sums sums = iteration.sum();
+    find_means(sums, format_, slot.centroids, slot.found, stream_);
+    const SumsLayout& layout = format_.sums;
+    auto* counts = reinterpret_cast<IterationCounts*>(sums.data + layout.counts());
+    auto* value_sum = reinterpret_cast<LongSum*>(sums.data + layout.values());
+    finish_iteration(
+            {slot.centroids,
+             slot.found.means,
+             slot.found.sizes,
+             slot.found.weights,
+             arrays_->squares,
+             slot.found.gains,
+             workload_.weighted ? value_sum : nullptr,
+             counts},
+            rules_,
+            workload_.batch,
+            workload_.k,
+            workload_.d,
+            slot_of(asked_ + 1).centroids,
+            turn_of(asked_).stats,
+            stream_);
+}
+
+/// The first iterations of a restart are queued as they are: few restarts are long enough to pay
+/// for more than they replay.
+void CudaCentroids::iterate(const Iteration& iteration) {
+    constexpr int64_t kFirstReplayed = 4;
+    Turn& turn = turn_of(asked_);
+    const bool replay = iteration.launches && asked_ >= kFirstReplayed;
+    if (replay && (!turn.graph || turn.launches != *iteration.launches)) {
+        turn.graph = Graph::capture(stream_, [&] { queue(iteration); });
+        turn.launches = *iteration.launches;
+    }
+    turn.begin.record(stream_);
+    if (replay) {
+        turn.graph.launch(stream_);
+    } else {
+        queue(iteration);
+    }
+    turn.end.record(stream_);
+    asked_++;
+}
+
+IterationStats CudaCentroids::stats_of(const Turn& turn, int64_t problem) const {
+    const ClusterStats& told = turn.stats[problem];
+    IterationStats stats;
+    const auto batch = static_cast<double>(workload_.batch); // which ran as one
+    stats.time_search = turn.assigned.seconds_since(turn.begin) / batch;
+    stats.time_update = turn.end.seconds_since(turn.assigned) / batch;
+    stats.objective = told.objective;
+    stats.redone = told.counts.redone;
+    stats.decided = told.counts.decided;
+    stats.imbalance_factor = imbalance_factor(told.squares, workload_.n, workload_.k);
+    return stats;
+}
+
+Centroids::Outcome CudaCentroids::wait() {
+    const Turn& turn = turn_of(waited_);
+    turn.end.wait();
+    require_valid_ids(turn);
+    Outcome outcome{{}, false};
+    for (int64_t b = 0; b < workload_.batch; b++) {
+        outcome.stats.push_back(stats_of(turn, b));
+        outcome.again = outcome.again || turn.stats[b].empty > 0;
+    }
+    if (outcome.again) {
+        // The iteration that runs already must not overtake the patch.
+        check(cudaStreamSynchronize(stream_), "an iteration on the device");
+        for (int64_t b = 0; b < workload_.batch; b++) {
+            if (turn.stats[b].empty > 0) {
+                outcome.stats[static_cast<size_t>(b)].nsplit = patch(b);
+            }
+        }
+        asked_ = waited_ + 1;
+    }
+    waited_++;
+    return outcome;
+}
+
+void CudaCentroids::require_valid_ids(const Turn& turn) const {
+    for (int64_t b = 0; b < workload_.batch; b++) {
+        const int64_t invalid = turn.stats[b].counts.invalid;
+        if (invalid > 0) {
+            throw Error(
+                    "an assignment on the device found no centroid for " + std::to_string(invalid) +
+                    " of n=" + std::to_string(workload_.n) + " points of problem " +
+                    std::to_string(b));
+        }
+    }
+}
+
+int64_t CudaCentroids::patch(int64_t b) {
+    const int64_t k = workload_.k;
+    const int64_t d = workload_.d;
+    const int64_t kept = rules_.frozen * d;
+    std::vector<double> weights(static_cast<size_t>(k));
+    std::vector<float> centroids(static_cast<size_t>(values()));
+    std::vector<float> frozen(static_cast<size_t>(kept)); // have had the rules already
+    const ClusterMeans& found = slot_of(waited_).found;
+    float* next = slot_of(waited_ + 1).centroids + b * values();
+    copy(weights.data(), found.weights + b * k, k, cudaMemcpyDeviceToHost, stream_);
+    copy(centroids.data(), found.means + b * values(), values(), cudaMemcpyDeviceToHost, stream_);
+    copy(frozen.data(), next, kept, cudaMemcpyDeviceToHost, stream_);
+    check(cudaStreamSynchronize(stream_), "an iteration on the device");
+    const int64_t nsplit = finish_centroids(rules_, workload_.n, k, d, weights, centroids.data());
+    std::copy(frozen.begin(), frozen.end(), centroids.begin());
+    copy(next, centroids.data(), values(), cudaMemcpyHostToDevice, stream_);
+    check(cudaStreamSynchronize(stream_), "the patched centroids");
+    return nsplit;
+}
+
+void CudaCentroids::store(float* centroids) {
+    const int64_t all = workload_.batch * values();
+    copy(centroids, slot_of(waited_).centroids, all, cudaMemcpyDeviceToHost, stream_);
+    check(cudaStreamSynchronize(stream_), "reading the centroids");
+}
+
+} // namespace
+
+std::unique_ptr<Centroids> centroids_on_device(
+        const SumFormat& format, const Sums* squares, cudaStream_t stream) {
+    return std::make_unique<CudaCentroids>(format, squares, stream);
+}
+
+int64_t centroid_bytes(const SumFormat& format) {
+    return bytes_of([&](Arena& arena) { return CentroidArrays(format, arena); });
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,91 @@
+#include <faiss_flash/cuda/assigner.h>
+#include <faiss_flash/cuda/exact/assign.h>
+#include <faiss_flash/cuda/exact/points.h>
+#include <faiss_flash/cuda/rows.h>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+/// Of one problem.
+struct ExactRows {
+    DevicePoints points;
+    int64_t redone = -1;             ///< of the last iteration that the host has seen
+    std::optional<int64_t> expected; ///< rows that an assignment leaves open
+};
+
+class ExactAssigner final : public Assigner {
+   public:
+    ExactAssigner(const Workload& workload, Arena& arena)
+        : batch_(workload.batch),
+          n_(workload.n),
+          d_(workload.d),
+          k_(workload.k),
+          rows_(arena.take<float>(batch_ * n_ * d_)),
+          workspace_(n_, d_, k_, workload.metric, arena) {
+        for (int64_t b = 0; b < batch_; b++) {
+            problems_.push_back({DevicePoints(rows_ + b * n_ * d_, n_, d_, arena), -1, {}});
+        }
+    }
+
+    void load(const std::vector<Problem>& problems, cudaStream_t stream) override {
+        for (size_t b = 0; b < problems.size(); b++) {
+            const Points& points = problems[b].points;
+            float* to = rows_ + static_cast<int64_t>(b) * n_ * d_;
+            load_rows(points, 0, n_, to, d_, stream);
+            problems_[b].points.prepare(n_, values_of(points), stream);
+        }
+    }
+
+    DeviceRows rows() const override { return {rows_, DType::f32, batch_, n_, d_, 4 * d_}; }
+
+    void assign(
+            const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
+        for (int64_t b = 0; b < batch_; b++) {
+            const ExactRows& problem = problems_[static_cast<size_t>(b)];
+            assign_exact(
+                    problem.points,
+                    centroids + b * k_ * d_,
+                    workspace_,
+                    {output.ids + b * n_, output.values, output.counts + b},
+                    problem.expected,
+                    stream);
+        }
+    }
+
+    /// Fewer rows are open from iteration to iteration, as a rule; else no guess is safe.
+    void told(const std::vector<int64_t>& redone) override {
+        for (size_t b = 0; b < problems_.size(); b++) {
+            ExactRows& problem = problems_[b];
+            const bool grows = redone[b] > expected_after(problem.redone);
+            problem.redone = redone[b];
+            problem.expected = grows ? std::nullopt : std::make_optional(expected_after(redone[b]));
+        }
+    }
+
+    /// What is expected decides about nothing but the number of passes.
+    std::optional<Launches> launches() const override {
+        Launches passes;
+        for (const ExactRows& problem : problems_) {
+            if (!problem.expected) {
+                return std::nullopt;
+            }
+            passes.push_back(listing_passes(workspace_, n_, *problem.expected));
+        }
+        return passes;
+    }
+
+   private:
+    const int64_t batch_, n_, d_, k_;
+    float* const rows_; ///< [batch x n x d]
+    ExactWorkspace workspace_;
+    std::vector<ExactRows> problems_;
+};
+
+} // namespace
+
+std::unique_ptr<Assigner> exact_assigner(const Workload& workload, Arena& arena) {
+    return std::make_unique<ExactAssigner>(workload, arena);
+}
+
+} // namespace faiss_flash::cuda

@@ -1,0 +1,209 @@
+// Compiled without contraction: terms are rounded as the CPU backend rounds them.
+//
+// Budget: see sort.cu and sums.cuh; K (d + 1) limbs 8 bytes of sums are read and cleared once.
+//
+// 1. The points that moved are found; where they are many, all points are taken.
+// 2. They are sorted by cluster.
+// 3. Rows are gathered in that order and summed up in integers.
+#include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/update/cluster_sums.h>
+#include <faiss_flash/cuda/update/row_facts.h>
+#include <faiss_flash/cuda/elements.cuh>
+#include <faiss_flash/cuda/update/sums.cuh>
+
+#include <algorithm>
+
+namespace faiss_flash::cuda {
+
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kChunk = 128;  // points of a block of the general kernel
+constexpr int kMostRun = 64; // points of a group of lanes: pieces add up in 32 bits
+
+/// The same as sum_kernel() for weights, and for values that float32 arithmetic cannot cut: a
+/// thread sums a column in float64 and integers.
+template <class Element>
+__global__ void general_sum_kernel(
+        const SumArguments arguments, const float* weights, const double* units) {
+    __shared__ int2 order[kChunk];
+    __shared__ float chunk_weights[kChunk];
+    const auto problem = static_cast<int32_t>(blockIdx.z);
+    const int64_t first_point = int64_t{problem} * arguments.entries.n;
+    const int64_t first_cluster = int64_t{problem} * arguments.entries.k;
+    const int first = static_cast<int>(blockIdx.x) * kChunk;
+    const int count = min(kChunk, arguments.entries.count(problem) - first);
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
+        const int2 entry = arguments.order[first_point + first + i];
+        const int64_t point = first_point + (entry.x & ~Entries::kTaken);
+        order[i] = entry;
+        chunk_weights[i] = (entry.x < 0 ? -1.0f : 1.0f) * (weights ? weights[point] : 1.0f);
+    }
+    __syncthreads();
+    const int places = arguments.layout.places;
+    const int last = weights ? places : places - 1;
+    for (int place = static_cast<int>(threadIdx.x); place < last; place += kThreads) {
+        const double scale = 1 / units[problem * (arguments.d + 1) + place];
+        long long mine[FixedPoint::kMaxLimbs] = {};
+        long long gained = 0;
+        for (int i = 0; i < count; i++) {
+            const int64_t point = first_point + (order[i].x & ~Entries::kTaken);
+            const auto* row =
+                    reinterpret_cast<const Element*>(arguments.rows + point * arguments.row_bytes);
+            const float x = place < arguments.d ? static_cast<float>(row[place]) : 1.0f;
+            gained += order[i].x < 0 ? -1 : 1;
+            double rest = double{chunk_weights[i]} * double{x} * scale;
+            for (int limb = 0; limb < arguments.limbs; limb++) {
+                const double shifted = rest + FixedPoint::kRoundMagic;
+                mine[limb] += __double_as_longlong(shifted) -
+                              __double_as_longlong(FixedPoint::kRoundMagic);
+                rest = (rest - (shifted - FixedPoint::kRoundMagic)) * arguments.limb_step;
+            }
+            const int cluster = order[i].y;
+            if (i + 1 == count || order[i + 1].y != cluster) {
+                unsigned long long* to = arguments.sums +
+                                         (first_cluster + cluster) * arguments.limbs * places +
+                                         place;
+                for (int limb = 0; limb < arguments.limbs; limb++) {
+                    atomicAdd(to + limb * places, static_cast<unsigned long long>(mine[limb]));
+                    mine[limb] = 0;
+                }
+                if (place == 0) {
+                    atomicAdd(
+                            arguments.counts + first_cluster + cluster,
+                            static_cast<unsigned long long>(gained));
+                }
+                gained = 0;
+            }
+        }
+    }
+}
+
+/// Zeros for problems whose points are all entries.
+__global__ void clear_kernel(
+        const Entries entries,
+        unsigned long long* sums,
+        int64_t sums_a_problem,
+        unsigned long long* counts) {
+    const auto problem = static_cast<int32_t>(blockIdx.y);
+    if (!entries.all(problem)) {
+        return;
+    }
+    const int64_t first = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+    const int64_t step = int64_t{gridDim.x} * kThreads;
+    for (int64_t i = first; i < sums_a_problem; i += step) {
+        sums[problem * sums_a_problem + i] = 0;
+    }
+    for (int64_t i = first; i < entries.k; i += step) {
+        counts[int64_t{problem} * entries.k + i] = 0;
+    }
+}
+
+} // namespace
+
+ClusterSums::ClusterSums(
+        const DeviceRows& rows, const float* weights, const SumFormat& format, Arena& arena)
+    : rows_(rows),
+      weights_(weights),
+      format_(format),
+      keeps_(!EntryOrder::is_short(rows.n, format.workload.k)),
+      moved_(rows.batch, keeps_ ? rows.n : 0, format.workload.k, arena), // not used else
+      order_(rows.batch, rows.n, format.workload.k, arena),
+      sums_(arena.take<int64_t>(format.sums.count())),
+      squares_(
+              format.has_squares ? arena.take<int64_t>(rows.batch * format.square_limbs * rows.d)
+                                 : nullptr) {}
+
+void ClusterSums::start(cudaStream_t stream) {
+    const auto bytes = [](int64_t count) { return static_cast<size_t>(count) * sizeof(int64_t); };
+    check(cudaMemsetAsync(sums_, 0, bytes(format_.sums.count()), stream), "clearing the sums");
+    if (keeps_) {
+        moved_.forget(stream);
+    }
+    if (squares_) {
+        const Sums all = squares();
+        check(cudaMemsetAsync(all.data, 0, bytes(all.count), stream), "clearing the squares");
+        add_squares(rows_, format_, all.data, stream);
+    }
+}
+
+IterationCounts* ClusterSums::counts() const {
+    return reinterpret_cast<IterationCounts*>(sums_ + format_.sums.counts());
+}
+
+LongSum* ClusterSums::values() const {
+    return reinterpret_cast<LongSum*>(sums_ + format_.sums.values());
+}
+
+Sums ClusterSums::squares() const {
+    const int64_t count = rows_.batch * format_.square_limbs * rows_.d;
+    return {squares_, count, count};
+}
+
+void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
+    SumArguments arguments{};
+    arguments.rows = static_cast<const uint8_t*>(rows_.data);
+    arguments.row_bytes = rows_.row_bytes;
+    arguments.entries = entries;
+    arguments.order = order_.get();
+    arguments.d = static_cast<int>(rows_.d);
+    arguments.layout = format_.layout;
+    arguments.scale = format_.upper_scale;
+    arguments.lower_bits = format_.limb_bits - kUpperBits;
+    arguments.limbs = format_.limbs;
+    arguments.limb_step = format_.limb_step;
+    arguments.sums = reinterpret_cast<unsigned long long*>(sums_);
+    arguments.counts = arguments.sums + format_.sums.sizes();
+    const auto batch = static_cast<unsigned>(rows_.batch);
+    with_float_element(rows_.dtype, [&](auto element) {
+        using Element = decltype(element);
+        if (!format_.in_float) {
+            const dim3 grid(blocks_of(rows_.n, kChunk), 1, batch);
+            general_sum_kernel<Element>
+                    <<<grid, kThreads, 0, stream>>>(arguments, weights_, format_.units);
+            return;
+        }
+        constexpr int kVector = 16 / sizeof(Element);
+        const int groups = kSumThreads / format_.layout.lanes();
+        const unsigned slices = blocks_of(rows_.d, format_.layout.slice());
+        // Shorter runs where longer ones would leave processors idle.
+        int run = std::min(kMostRun, kMostSumEntries / groups);
+        const int64_t wanted = int64_t{16} * device_info().multiprocessors;
+        while (run > kSumBatch &&
+               rows_.batch * slices * blocks_of(rows_.n, groups * run) < wanted) {
+            run /= 2;
+        }
+        arguments.chunk = groups * run;
+        const dim3 grid(blocks_of(rows_.n, arguments.chunk), slices, batch);
+        const bool rests = format_.limbs > 1;
+        const auto kernel = format_.vectors ? rests ? sum_kernel<Element, kVector, true, true>
+                                                    : sum_kernel<Element, kVector, true, false>
+                            : rests ? sum_kernel<Element, kSingles, false, true>
+                                            : sum_kernel<Element, kSingles, false, false>;
+        kernel<<<grid, kSumThreads, 0, stream>>>(arguments);
+    });
+    check_launch("summing the clusters");
+}
+
+Sums ClusterSums::run(const int32_t* ids, cudaStream_t stream) {
+    const SumsLayout& layout = format_.sums;
+    Entries entries{};
+    entries.ids = ids;
+    entries.n = static_cast<int32_t>(rows_.n);
+    entries.k = static_cast<int32_t>(layout.k);
+    if (keeps_) {
+        entries = moved_.find(ids, counts(), stream);
+        const int64_t sums = layout.k * layout.row;
+        const dim3 grid(
+                std::min(blocks_of(sums, kThreads), 2048u), static_cast<unsigned>(rows_.batch));
+        auto* data = reinterpret_cast<unsigned long long*>(sums_);
+        clear_kernel<<<grid, kThreads, 0, stream>>>(entries, data, sums, data + layout.sizes());
+        check_launch("clearing the sums");
+    }
+    order_.run(entries, counts(), stream);
+    sum(entries, stream);
+    return {sums_, layout.count(), keeps_ ? layout.counts() : 0};
+}
+
+} // namespace faiss_flash::cuda

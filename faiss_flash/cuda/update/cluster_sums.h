@@ -1,0 +1,51 @@
+/// The rows of each cluster added up on the device, in fixed point (core/fixed_point.h): the same
+/// bits as the CPU backend's in any order of addition.
+#pragma once
+
+#include <faiss_flash/core/shard.h>
+#include <faiss_flash/cuda/runtime/arena.h>
+#include <faiss_flash/cuda/update/moved.h>
+#include <faiss_flash/cuda/update/sort.h>
+#include <faiss_flash/cuda/update/sum_format.h>
+
+#include <cstdint>
+
+namespace faiss_flash::cuda {
+
+class ClusterSums {
+   public:
+    /// weights [n] of one problem's float32 rows (null = all 1), on the device; they, the rows and
+    /// the format must outlive this.
+    ClusterSums(
+            const DeviceRows& rows, const float* weights, const SumFormat& format, Arena& arena);
+
+    /// Zeros everywhere, and the rows' squares; before anything else.
+    void start(cudaStream_t stream);
+
+    /// ids [batch x n] of 0 .. k - 1; others are counted and leave the sums meaningless. Reads the
+    /// rows of points that moved since the last run only, where these are few.
+    Sums run(const int32_t* ids, cudaStream_t stream);
+
+    /// [batch x square_limbs x d]
+    Sums squares() const;
+
+    /// Parts of the sums that an assignment adds to: [batch], and of weighted rows.
+    IterationCounts* counts() const;
+    LongSum* values() const;
+
+   private:
+    void sum(const Entries& entries, cudaStream_t stream);
+
+    const DeviceRows rows_;
+    const float* const weights_;
+    const SumFormat& format_;
+    /// The sums are those of the last run; else, of few rows, they are zeros between runs: who
+    /// reads them clears them.
+    const bool keeps_;
+    MovedPoints moved_;
+    EntryOrder order_;
+    int64_t* sums_;    ///< in format.sums
+    int64_t* squares_; ///< [batch x square_limbs x d]; null unless the format has them
+};
+
+} // namespace faiss_flash::cuda

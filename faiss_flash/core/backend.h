@@ -47,9 +47,9 @@ class LloydSession {
     /// clusters. The means are the same bits on every backend, for any number of threads.
     virtual void step(const float* centroids, StepResult& result) = 0;
 
-    /// Iterations of one restart from centroids [batch x k x d]: step(), empty clusters, rules.
-    /// Here for one problem on the host, one at a time; a device keeps the centroids and runs
-    /// ahead.
+    /// Iterations of one restart from centroids [batch x k x d], which have had the rules: step(),
+    /// empty clusters, rules. Here for one problem on the host, one at a time; a device keeps the
+    /// centroids and runs ahead.
     virtual void start(const float* centroids, const CentroidRules& rules);
     /// Iterations worth asking for before the first is waited for, less one.
     virtual int lookahead() const { return 0; }

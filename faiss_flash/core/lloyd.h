@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/checkpoint.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
@@ -12,11 +13,13 @@ namespace faiss_flash {
 /// Runs all restarts over the training points of each problem, all problems at a time.
 /// @param problems  of equal n and d, more than k finite points each
 /// @param initial   of each problem [m x d] with m <= k, the same m: the first m centroids
+/// @param checkpoint  of the one problem, or null: where its states go, and what it goes on from
 std::vector<KMeansResult> run_lloyd(
         const Backend& backend,
         const std::vector<Problem>& problems,
         const std::vector<std::vector<float>>& initial,
         int64_t k,
-        const KMeansOptions& options);
+        const KMeansOptions& options,
+        Checkpoint* checkpoint = nullptr);
 
 } // namespace faiss_flash

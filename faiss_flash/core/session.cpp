@@ -49,7 +49,6 @@ int64_t finish_centroids(
 void LloydSession::start(const float* centroids, const CentroidRules& rules) {
     rules_ = rules;
     centroids_.assign(centroids, centroids + k_ * d_);
-    apply_rules(rules_, k_, d_, centroids_.data());
 }
 
 void LloydSession::enqueue() {

@@ -116,11 +116,9 @@ void CudaSession::start(const float* centroids, const CentroidRules& rules) {
     for (Slot& slot : slots_) {
         slot.graph = Graph();
     }
-    std::vector<float> first(centroids, centroids + values());
-    apply_rules(rules, batch_ * k_, d_, first.data());
     // A restart may have left an iteration running that nobody waits for.
     const cudaStream_t stream = stream_.get();
-    copy(slot_of(0).centroids.get(), first.data(), values(), cudaMemcpyHostToDevice, stream);
+    copy(slot_of(0).centroids.get(), centroids, values(), cudaMemcpyHostToDevice, stream);
     check(cudaStreamSynchronize(stream), "the first centroids");
 }
 

@@ -89,6 +89,10 @@ void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOpt
     check_count("nredo", options.nredo);
     require(options.max_points_per_centroid != 0,
             "max_points_per_centroid=0 leaves no training points; negative means no limit");
+    require(!options.resume || !options.checkpoint.empty(),
+            "resume=true needs a checkpoint to go on from");
+    require(options.checkpoint.find('\0') == std::string::npos,
+            std::string("checkpoint=") + options.checkpoint.c_str() + " has a null character next");
     if (options.early_stop_threshold) {
         require(!std::isnan(*options.early_stop_threshold), "early_stop_threshold=nan");
     }
@@ -107,6 +111,16 @@ void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOpt
                         named("points.d", input.points.d));
         check_finite_rows(input.initial_centroids, "initial_centroids");
     }
+}
+
+void check_batch_arguments(
+        const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options) {
+    for (const KMeansInput& problem : problems) {
+        check_kmeans_arguments(problem, k, options);
+    }
+    require(options.checkpoint.empty() || problems.size() <= 1,
+            "checkpoint=" + options.checkpoint + " is for one clustering, not for " +
+                    std::to_string(problems.size()));
 }
 
 void check_weights(const VectorView& weights) {

@@ -4,6 +4,7 @@
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace faiss_flash {
 
@@ -18,6 +19,10 @@ void check_metric(Metric metric);
 
 /// Everything about kmeans()'s arguments that can be told without reading the points.
 void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options);
+
+/// The same of several problems, and of what only one can have.
+void check_batch_arguments(
+        const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options);
 
 /// Weights must be finite, >= 0 and not all 0.
 void check_weights(const VectorView& weights);

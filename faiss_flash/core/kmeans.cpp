@@ -2,6 +2,7 @@
 
 #include <faiss_flash/core/arguments.h>
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/checkpoint.h>
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/lloyd.h>
 #include <faiss_flash/core/non_finite.h>
@@ -13,6 +14,7 @@
 #include <cstdio>
 #include <iterator>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -175,7 +177,8 @@ std::vector<KMeansResult> train(
         const Backend& backend,
         const std::vector<const KMeansInput*>& inputs,
         int64_t k,
-        const KMeansOptions& options) {
+        const KMeansOptions& options,
+        Checkpoint* checkpoint) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<Problem> problems;
     std::vector<std::vector<float>> weights;
@@ -222,7 +225,7 @@ std::vector<KMeansResult> train(
                 return options.callback(stats, seconds_left);
             };
         }
-        return run_lloyd(chosen, problems, initial, k, once);
+        return run_lloyd(chosen, problems, initial, k, once, checkpoint);
     };
     return on_backend_or_host(backend, inputs.front()->points, run);
 }
@@ -258,7 +261,8 @@ std::vector<KMeansResult> train_group(
         const Backend& backend,
         const std::vector<const KMeansInput*>& inputs,
         int64_t k,
-        const KMeansOptions& options) {
+        const KMeansOptions& options,
+        Checkpoint* checkpoint) {
     const KMeansInput& first = *inputs.front();
     const Workload workload = workload_of(
             first.points,
@@ -276,14 +280,14 @@ std::vector<KMeansResult> train_group(
         const std::vector<const KMeansInput*> part(inputs.begin() + begin, inputs.begin() + end);
         std::vector<KMeansResult> trained;
         try {
-            trained = train(backend, part, k, options);
+            trained = train(backend, part, k, options, checkpoint);
             if (options.return_assignment) {
                 assign_points(backend, part, options.metric, trained);
             }
         } catch (const BeyondFast&) {
             KMeansOptions exact = options;
             exact.precision = Precision::exact;
-            trained = train_group(backend, part, k, exact);
+            trained = train_group(backend, part, k, exact, checkpoint);
         }
         std::move(trained.begin(), trained.end(), std::back_inserter(results));
     }
@@ -308,8 +312,12 @@ KMeansResult kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& op
 std::vector<KMeansResult> batch_kmeans(
         const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options) {
     const Polling polling(options.poll);
-    for (const KMeansInput& problem : problems) {
-        check_kmeans_arguments(problem, k, options);
+    check_batch_arguments(problems, k, options);
+    KMeansOptions settled = options;
+    std::optional<Checkpoint> checkpoint;
+    if (!options.checkpoint.empty()) {
+        checkpoint.emplace(options);
+        settled.seed = checkpoint->seed();
     }
     std::vector<const Backend*> backends(problems.size());
     std::transform(
@@ -333,7 +341,8 @@ std::vector<KMeansResult> batch_kmeans(
                 done[b] = true;
             }
         }
-        auto trained = train_group(*backends[first], inputs, k, options);
+        auto trained = train_group(
+                *backends[first], inputs, k, settled, checkpoint ? &*checkpoint : nullptr);
         for (size_t i = 0; i < members.size(); i++) {
             results[members[i]] = std::move(trained[i]);
         }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <optional>
+#include <utility>
 
 namespace faiss_flash {
 
@@ -26,6 +27,16 @@ bool converged(double previous, double current, double threshold) {
     return before != 0 && std::abs(before - now) / std::abs(before) <= threshold;
 }
 
+/// The result that a run would have had if it had ended with the state's best restart.
+KMeansResult best_of(const LloydState& state, int64_t k, int64_t d) {
+    KMeansResult result;
+    result.k = k;
+    result.d = d;
+    result.centroids = state.best_centroids;
+    result.iterations.assign(state.stats.begin(), state.stats.begin() + state.best_iterations);
+    return result;
+}
+
 /// The state of all restarts of some problems.
 class Lloyd {
    public:
@@ -34,6 +45,7 @@ class Lloyd {
           const std::vector<std::vector<float>>& initial,
           int64_t k,
           const KMeansOptions& options,
+          Checkpoint* checkpoint,
           const std::vector<int64_t>& cuts)
         : backend_(backend),
           problems_(problems),
@@ -42,9 +54,12 @@ class Lloyd {
           d_(problems.front().points.d()),
           given_(static_cast<int64_t>(initial.front().size()) / d_),
           options_(options),
+          checkpoint_(checkpoint),
           seed_(resolve_seed(options.seed)),
           centroids_(batch_ * values()),
           stats_(batch_),
+          best_(batch_),
+          best_objective_(batch_),
           search_seconds_(batch_),
           update_seconds_(batch_) {
         if (options.niter > 0) {
@@ -54,6 +69,9 @@ class Lloyd {
             const Workload workload =
                     workload_of(view, first.weights, batch, first.points.n(), k, options);
             pieces_.emplace(backend, problems, workload, cuts);
+            if (checkpoint) {
+                checkpoint->check(pieces_->facts());
+            }
         }
         rules_.frozen = options.frozen_centroids ? given_ : 0;
         rules_.spherical = options.spherical;
@@ -64,48 +82,109 @@ class Lloyd {
     }
 
     std::vector<KMeansResult> run() {
-        std::vector<KMeansResult> best(batch_);
-        std::vector<double> best_objective(batch_);
         start_ = Clock::now();
-        for (int redo = 0; redo < options_.nredo; redo++) {
+        if (checkpoint_ && checkpoint_->resumed()) {
+            take_up(*checkpoint_->resumed());
+        }
+        for (; redo_ < options_.nredo; redo_++, iterations_ = 0) {
             if (verbose() && options_.nredo > 1) {
-                std::printf("Outer iteration %d / %d\n", redo, options_.nredo);
+                std::printf("Outer iteration %d / %d\n", redo_, options_.nredo);
             }
-            run_restart(redo);
-            for (size_t b = 0; b < batch_; b++) {
-                const double objective = stats_[b].empty() ? 0 : stats_[b].back().objective;
-                const bool better = options_.metric == Metric::l2 ? objective < best_objective[b]
-                                                                  : objective > best_objective[b];
-                if (redo == 0 || better) {
-                    if (verbose() && options_.nredo > 1) {
-                        std::printf("Objective improved: keep new clusters\n");
-                    }
-                    best[b].k = k_;
-                    best[b].d = d_;
-                    best[b].centroids.assign(centroids_of(b), centroids_of(b + 1));
-                    best[b].iterations = stats_[b];
-                    best_objective[b] = objective;
-                }
+            run_restart();
+            const bool last = redo_ + 1 == options_.nredo;
+            const bool can_go_on = stopped_ && last && iterations_ < options_.niter;
+            if (checkpoint_ && can_go_on) {
+                checkpoint_->finish(state(false, centroids_));
+            }
+            keep_best();
+            if (checkpoint_ && last && !can_go_on) {
+                checkpoint_->finish(state(true, {}));
+            } else if (checkpoint_ && !last && checkpoint_->due()) {
+                checkpoint_->offer([&] { return state(true, centroids_); });
             }
         }
-        return best;
+        return std::move(best_);
     }
 
    private:
-    void run_restart(int redo) {
-        seed_centroids(redo);
-        if (options_.niter == 0) {
+    /// Takes the place of the start of the run; of one problem.
+    void take_up(const LloydState& state) {
+        centroids_ = state.centroids;
+        stats_[0] = state.stats;
+        if (!state.stats.empty()) {
+            const IterationStats& before = state.stats.back();
+            search_seconds_[0] = before.time_search;
+            update_seconds_[0] = before.time_update;
+            start_ -= std::chrono::duration_cast<Clock::duration>(
+                    std::chrono::duration<double>(before.time));
+        }
+        best_[0] = best_of(state, k_, d_);
+        best_objective_[0] = state.best_objective;
+        redo_ = static_cast<int>(state.redo) + (state.over ? 1 : 0);
+        iterations_ = state.over ? 0 : static_cast<int>(state.iterations);
+        if (verbose()) {
+            std::printf(
+                    "  Resuming %s in redo %d after %d iterations\n",
+                    options_.checkpoint.c_str(),
+                    redo_,
+                    iterations_);
+        }
+    }
+
+    /// What the checkpoint keeps of now; see LloydState.
+    LloydState state(bool over, std::vector<float> centroids) const {
+        LloydState now;
+        now.redo = redo_;
+        now.iterations = iterations_;
+        now.over = over;
+        now.centroids = std::move(centroids);
+        now.best_centroids = best_[0].centroids;
+        now.best_objective = best_objective_[0];
+        now.best_iterations = static_cast<int64_t>(best_[0].iterations.size());
+        now.stats = stats_[0];
+        return now;
+    }
+
+    void keep_best() {
+        for (size_t b = 0; b < batch_; b++) {
+            const double objective = stats_[b].empty() ? 0 : stats_[b].back().objective;
+            const bool better = options_.metric == Metric::l2 ? objective < best_objective_[b]
+                                                              : objective > best_objective_[b];
+            if (redo_ == 0 || better) {
+                if (verbose() && options_.nredo > 1) {
+                    std::printf("Objective improved: keep new clusters\n");
+                }
+                best_[b].k = k_;
+                best_[b].d = d_;
+                best_[b].centroids.assign(centroids_of(b), centroids_of(b + 1));
+                best_[b].iterations = stats_[b];
+                best_objective_[b] = objective;
+            }
+        }
+    }
+
+    void run_restart() {
+        kept_.assign(batch_, false);
+        if (iterations_ == 0) { // else they have been seeded, and have had the rules
+            seed_centroids();
             apply_rules(rules_, static_cast<int64_t>(batch_) * k_, d_, centroids_.data());
+        }
+        if (options_.niter == 0) {
             return;
         }
         pieces_->load(centroids_.data(), rules_);
         const Clock::time_point start = Clock::now();
         std::vector<bool> running(batch_, true);
-        for (int iteration = 0; iteration < options_.niter; iteration++) {
+        const int before = iterations_;
+        for (int iteration = before; iteration < options_.niter; iteration++) {
             poll();
-            const std::vector<IterationStats> stats = pieces_->advance(options_.niter);
+            // Reading the centroids would wait for an iteration that runs ahead.
+            const bool saved = checkpoint_ && checkpoint_->due();
+            const int most = (saved ? iteration + 1 : options_.niter) - before;
+            const std::vector<IterationStats> stats = pieces_->advance(most);
+            iterations_ = iteration + 1;
             const double left =
-                    seconds_since(start) / (iteration + 1) * (options_.niter - iteration - 1);
+                    seconds_since(start) / (iterations_ - before) * (options_.niter - iterations_);
             bool finished = false;
             for (size_t b = 0; b < batch_; b++) {
                 if (running[b]) {
@@ -115,9 +194,11 @@ class Lloyd {
                 }
             }
             poll();
-            const bool last = iteration + 1 == options_.niter;
+            const bool last = iterations_ == options_.niter;
             if (finished || last) {
                 keep_centroids(running, last);
+            } else if (saved) {
+                checkpoint_->offer([&] { return state(false, read_centroids()); });
             }
             if (std::none_of(running.begin(), running.end(), [](bool runs) { return runs; })) {
                 break;
@@ -130,9 +211,7 @@ class Lloyd {
 
     /// Takes the centroids of the problems that have just ended, once each.
     void keep_centroids(const std::vector<bool>& running, bool last) {
-        std::vector<float> now(centroids_.size());
-        pieces_->store(now.data());
-        kept_.resize(batch_);
+        const std::vector<float> now = read_centroids();
         for (size_t b = 0; b < batch_; b++) {
             if (!kept_[b] && (last || !running[b])) {
                 const auto at = static_cast<int64_t>(b * values());
@@ -142,11 +221,16 @@ class Lloyd {
         }
     }
 
+    std::vector<float> read_centroids() {
+        std::vector<float> now(centroids_.size());
+        pieces_->store(now.data());
+        return now;
+    }
+
     /// Rows not given are points of a random permutation, indexed by the centroid's own number.
     /// Given rows keep what they hold: in later restarts the previous restart's result.
-    void seed_centroids(int redo) {
-        const int64_t seed = seed_ + 1 + redo * int64_t{15486557};
-        kept_.assign(batch_, false);
+    void seed_centroids() {
+        const int64_t seed = seed_ + 1 + redo_ * int64_t{15486557};
         const auto order = permutation_head(problems_.front().points.n(), k_, seed);
         backend_.read_rows(
                 problems_,
@@ -177,7 +261,7 @@ class Lloyd {
         }
     }
 
-    bool goes_on(size_t b, int iteration, double seconds_left) const {
+    bool goes_on(size_t b, int iteration, double seconds_left) {
         const std::vector<IterationStats>& stats = stats_[b];
         if (options_.early_stop_threshold && iteration > 0 &&
             converged(
@@ -189,7 +273,8 @@ class Lloyd {
             }
             return false;
         }
-        return !options_.callback || options_.callback(stats.back(), seconds_left);
+        stopped_ = options_.callback && !options_.callback(stats.back(), seconds_left);
+        return !stopped_;
     }
 
     void poll() const {
@@ -210,10 +295,16 @@ class Lloyd {
     const int64_t d_;
     const int64_t given_;
     const KMeansOptions& options_;
+    Checkpoint* const checkpoint_; // of the one problem; or null
     const int64_t seed_;
     std::vector<float> centroids_;                   // [batch x k x d]
     std::vector<std::vector<IterationStats>> stats_; // of all restarts so far
+    std::vector<KMeansResult> best_;
+    std::vector<double> best_objective_;
     std::vector<double> search_seconds_, update_seconds_;
+    int redo_ = 0;         // the restart that runs
+    int iterations_ = 0;   // of it that have run
+    bool stopped_ = false; // its last iteration was, by the callback
     std::vector<bool> kept_;
     std::optional<Pieces> pieces_; // where there are iterations
     CentroidRules rules_;
@@ -228,8 +319,15 @@ std::vector<KMeansResult> run_lloyd(
         const std::vector<std::vector<float>>& initial,
         int64_t k,
         const KMeansOptions& options,
+        Checkpoint* checkpoint,
         const std::vector<int64_t>& cuts) {
-    return Lloyd(backend, problems, initial, k, options, cuts).run();
+    if (checkpoint) {
+        checkpoint->begin(backend, problems.front(), initial.front(), k);
+        if (checkpoint->finished()) {
+            return {best_of(*checkpoint->resumed(), k, problems.front().points.d())};
+        }
+    }
+    return Lloyd(backend, problems, initial, k, options, checkpoint, cuts).run();
 }
 
 } // namespace faiss_flash

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/checkpoint.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
@@ -14,12 +15,14 @@ namespace faiss_flash {
 /// @param initial   of each problem [m x d] with m <= k, the same m: the first m centroids
 /// @param cuts      rows where one shard ends and the next begins, ascending; none: one shard. The
 ///                  result is the same bits for any.
+/// @param checkpoint  of the one problem, or null: where its states go, and what it goes on from
 std::vector<KMeansResult> run_lloyd(
         const Backend& backend,
         const std::vector<Problem>& problems,
         const std::vector<std::vector<float>>& initial,
         int64_t k,
         const KMeansOptions& options,
+        Checkpoint* checkpoint = nullptr,
         const std::vector<int64_t>& cuts = {});
 
 } // namespace faiss_flash

@@ -113,6 +113,9 @@ double quantize(
 } // namespace
 
 OpqResult train_opq(const OpqInput& input, const KMeansOptions& options) {
+    if (!options.checkpoint.empty()) {
+        throw InvalidArgument("checkpoint=" + options.checkpoint + " is for kmeans() alone");
+    }
     const Polling polling(options.poll);
     check_input(input);
     const int64_t n = input.points.n;

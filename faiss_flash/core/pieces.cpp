@@ -36,18 +36,18 @@ void Pieces::make(
     for (size_t i = 1; i < shards_.size(); i++) {
         merge(facts, shards_[i]->scan());
     }
-    const Format format = Format::plan(std::move(facts), workload);
+    format_ = Format::plan(std::move(facts), workload);
     for (const auto& shard : shards_) {
-        shard->prepare(format);
+        shard->prepare(format_);
     }
     if (shards_.size() > 1) {
-        reducer_ = worker_->reducer(format);
+        reducer_ = worker_->reducer(format_);
     }
-    if (format.squares.empty()) {
-        centroids_ = worker_->centroids(format, nullptr);
+    if (format_.squares.empty()) {
+        centroids_ = worker_->centroids(format_, nullptr);
     } else {
         const Sums squares = add(&Shard::squares);
-        centroids_ = worker_->centroids(format, &squares);
+        centroids_ = worker_->centroids(format_, &squares);
     }
 }
 
@@ -77,9 +77,9 @@ void Pieces::load(const float* centroids, const CentroidRules& rules) {
     waited_ = 0;
 }
 
-std::vector<IterationStats> Pieces::advance(int niter) {
+std::vector<IterationStats> Pieces::advance(int most) {
     const auto here = worker_->enter();
-    for (; asked_ < niter && asked_ <= waited_ + centroids_->lookahead(); asked_++) {
+    for (; asked_ < most && asked_ <= waited_ + centroids_->lookahead(); asked_++) {
         centroids_->iterate(iteration());
     }
     Centroids::Outcome outcome = centroids_->wait();

@@ -22,11 +22,14 @@ class Pieces {
     Pieces& operator=(const Pieces&) = delete;
     ~Pieces();
 
+    /// Of the rows of all shards.
+    const RowFacts& facts() const { return format_.facts; }
+
     /// Begins a restart: Centroids::load().
     void load(const float* centroids, const CentroidRules& rules);
-    /// Waits for the restart's next iteration, of niter in all. Those that are worth asking for
+    /// Waits for the restart's next iteration. Of `most` in all, those that are worth asking for
     /// before have been asked for then.
-    std::vector<IterationStats> advance(int niter);
+    std::vector<IterationStats> advance(int most);
     /// Centroids::store().
     void store(float* centroids);
 
@@ -43,6 +46,7 @@ class Pieces {
     std::unique_ptr<Worker> worker_;
     std::vector<std::vector<Problem>> parts_; // of the problems, where there are several shards
     std::vector<std::unique_ptr<Shard>> shards_;
+    Format format_;
     std::unique_ptr<Reducer> reducer_; // of several shards
     std::unique_ptr<Centroids> centroids_;
     int asked_ = 0; // iterations of a restart

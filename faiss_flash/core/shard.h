@@ -88,7 +88,7 @@ class Shard {
 class Centroids {
    public:
     virtual ~Centroids() = default;
-    /// Begins a restart with centroids [batch x k x d], to which the rules are applied.
+    /// Begins a restart with centroids [batch x k x d], which have had the rules.
     virtual void load(const float* centroids, const CentroidRules& rules) = 0;
     /// Iterations worth asking for before the first is waited for, less one.
     virtual int lookahead() const { return 0; }

@@ -77,7 +77,6 @@ class CpuCentroids final : public Centroids {
     void load(const float* centroids, const CentroidRules& rules) override {
         rules_ = rules;
         centroids_.assign(centroids, centroids + workload_.batch * values());
-        apply_rules(rules_, workload_.batch * workload_.k, workload_.d, centroids_.data());
     }
 
     void iterate(const Iteration& iteration) override {

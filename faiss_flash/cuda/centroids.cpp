@@ -113,10 +113,8 @@ void CudaCentroids::load(const float* centroids, const CentroidRules& rules) {
         turn.graph = Graph(); // its kernels have the rules as arguments
     }
     const int64_t all = workload_.batch * values();
-    std::vector<float> first(centroids, centroids + all);
-    apply_rules(rules, workload_.batch * workload_.k, workload_.d, first.data());
     // A restart may have left an iteration running that nobody waits for.
-    copy(slot_of(0).centroids, first.data(), all, cudaMemcpyHostToDevice, stream_);
+    copy(slot_of(0).centroids, centroids, all, cudaMemcpyHostToDevice, stream_);
     check(cudaStreamSynchronize(stream_), "the first centroids");
 }
 

@@ -7,6 +7,10 @@
 #include <support/data.h>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
 
 namespace faiss_flash {
 namespace {
@@ -87,6 +91,27 @@ std::vector<Operation> operations(const Data& data, const std::string& device) {
         append(outcome, kmeans(input, kK, options));
         return outcome;
     };
+    const auto resumed = [&data, device] {
+        KMeansInput input;
+        input.points = VectorView::of(data.x.data(), kN, kD);
+        KMeansOptions options = options_for(device);
+        options.checkpoint = testing::TempDir() + "allocations_" + std::to_string(getpid());
+        int64_t calls = 0;
+        options.callback = [&](const IterationStats&, double) { return ++calls != 3; };
+        Outcome outcome;
+        try {
+            kmeans(input, kK, options);
+            options.resume = true;
+            append(outcome, kmeans(input, kK, options));
+        } catch (...) {
+            test::stop_failing();
+            EXPECT_NE(std::remove((options.checkpoint + ".part").c_str()), 0);
+            std::remove(options.checkpoint.c_str());
+            throw;
+        }
+        EXPECT_EQ(std::remove(options.checkpoint.c_str()), 0);
+        return outcome;
+    };
     const auto assigned = [&data, device] {
         std::vector<int64_t> ids(kN, 77);
         Floats distances(kN, 7);
@@ -145,6 +170,7 @@ std::vector<Operation> operations(const Data& data, const std::string& device) {
             {"kmeans", trained(device, false, 1, Precision::exact)},
             {"weighted", trained(device, true, 1, Precision::exact)},
             {"restarts", restarts},
+            {"resumed", resumed},
             {"batch", trained(device, false, 4, Precision::exact)},
             {"assign", assigned},
             {"encode", encoded},

@@ -43,7 +43,8 @@ TEST(Shards, FarFromTheOrigin) {
     options.nredo = 4;
     options.early_stop_threshold = 1e-2;
     const auto expected = run_lloyd(host_backend(), problem, {{}}, 30, options).front();
-    const auto got = run_lloyd(host_backend(), problem, {{}}, 30, options, {1, 1777}).front();
+    const auto got =
+            run_lloyd(host_backend(), problem, {{}}, 30, options, nullptr, {1, 1777}).front();
     EXPECT_EQ(got.centroids, expected.centroids);
     ASSERT_EQ(got.iterations.size(), expected.iterations.size());
     for (size_t i = 0; i < got.iterations.size(); i++) {

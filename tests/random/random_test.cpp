@@ -14,8 +14,11 @@
 #include <cuda/device_data.h>
 #endif
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -93,6 +96,25 @@ Outcome clustered(
     options.precision = precision;
     return outcome_of(
             [&](Outcome& outcome) { outcome.results = batch_kmeans(inputs, call.k, options); });
+}
+
+/// Of one problem: begun on the CPU, stopped on its way and taken up on `device`.
+Outcome resumed(const RandomCall& call, const std::string& device) {
+    const std::string path = testing::TempDir() + "random_" + std::to_string(getpid());
+    KMeansOptions options = call.options;
+    options.checkpoint = path;
+    options.device = "cpu";
+    int64_t left = call.options.nredo > 1 ? -1 : 1 + static_cast<int64_t>(call.seed % 4);
+    options.callback = [&](const IterationStats&, double) { return --left != 0; };
+    const Outcome outcome = outcome_of([&](Outcome& made) {
+        batch_kmeans(call.inputs(), call.k, options);
+        options.callback = nullptr;
+        options.resume = true;
+        options.device = device;
+        made.results = batch_kmeans(call.inputs(), call.k, options);
+    });
+    std::remove(path.c_str());
+    return outcome;
 }
 
 Outcome assigned(const RandomCall& call, const std::string& device, Place place) {
@@ -202,6 +224,10 @@ void check(uint64_t seed) {
         SCOPED_TRACE("the rows as they are, several threads");
         expect_same(call, clustered(call, "cpu", Place::host, Precision::exact), expected);
         expect_same(call, assigned(call, "cpu", Place::host), expected_ids);
+    }
+    if (call.problems.size() == 1) {
+        SCOPED_TRACE("with a break");
+        expect_same(call, resumed(call, available_backends().front()), expected);
     }
     if (available_backends().front() == "cpu") {
         return;

@@ -143,7 +143,8 @@ inline void expect_same_for_any_cuts(const Backend& backend) {
         for (const size_t shards : {2, 3}) {
             const auto cuts = random_cuts(run.n, shards - 1, generator);
             SCOPED_TRACE(testing::Message() << "cut at " << testing::PrintToString(cuts));
-            const auto got = run_lloyd(backend, problems, initial, run.k, run.options, cuts);
+            const auto got =
+                    run_lloyd(backend, problems, initial, run.k, run.options, nullptr, cuts);
             for (size_t b = 0; b < expected.size(); b++) {
                 EXPECT_EQ(got[b].centroids, expected[b].centroids);
                 ASSERT_EQ(got[b].iterations.size(), expected[b].iterations.size());

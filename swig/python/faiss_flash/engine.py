@@ -1,6 +1,7 @@
 """The k-means engine for arrays, independent of FAISS."""
 
 import numbers
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +35,7 @@ _DEFAULTS = {
         "use_faster_subsampling",
         "verbose",
         "return_assignment",
+        "resume",
     )
 }
 
@@ -84,12 +86,18 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
         device="auto" ("cpu", "cuda", "cuda:1"), precision="exact" or "fast" (GPU, 16- and 8-bit
         x: centroids are rounded to 16 bits before they are compared).
         callback(stats, seconds_left) is called after every iteration; False ends the run.
+        checkpoint=None: path of a file for the state of the run, complete at every moment, also
+        where the process is killed or Ctrl-C ends the run. resume=False: True goes on from that
+        file where there is one, to the same bits as without a break; a run that had ended gives
+        its result at once, one that callback ended goes on. False replaces the file.
 
     Returns
     -------
     KMeansResult
 
-    Raises InvalidArgument naming the argument for bad input, OutOfDeviceMemory; Ctrl-C ends it.
+    Raises InvalidArgument naming the argument for bad input and for a checkpoint of other points or
+    options, OutOfDeviceMemory, RuntimeError naming a checkpoint that cannot be written or is
+    damaged; Ctrl-C ends it.
     """
     settings, callback = make_options(metric, options)
     problem = _Problem(x, weights, init_centroids)
@@ -98,6 +106,8 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
 
 def batch_kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
     """Cluster every problem of a batch on its own, as a loop over :func:`kmeans` would.
+
+    Options are those of kmeans() but for checkpoint, which is for one problem.
 
     Parameters
     ----------
@@ -229,6 +239,15 @@ def _count(name, value):
     return int(value)
 
 
+def _path(name, value):
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}={value!r} is not a path")
+    path = os.fsdecode(value)
+    if not path:
+        raise InvalidArgument(f"{name}='' is not a path")
+    return path
+
+
 def make_options(metric, options):
     """The engine's options from keyword arguments, and the callback."""
     settings = swig_engine.KMeansOptions()
@@ -245,6 +264,9 @@ def make_options(metric, options):
             if value not in _PRECISIONS:
                 raise InvalidArgument(f"precision={value!r} is not one of 'exact', 'fast'")
             settings.precision = _PRECISIONS[value]
+        elif name == "checkpoint":
+            if value is not None:
+                settings.checkpoint = _path(name, value)
         elif name == "early_stop_threshold":
             if value is None:
                 settings.never_stop_early()

@@ -39,7 +39,7 @@ void assign(State& state, Shape shape, bool second, bool generic) {
     }
     const bench::AssignProblem problem(shape.batch, shape.n, shape.k, shape.d);
     const cuda::TensorRows& rows = problem.rows();
-    const cuda::CentroidTable& table = problem.table();
+    const cuda::TensorCentroids& table = problem.table();
     const cuda::AssignOutput output = problem.output(second);
     const cuda::AssignShape of = cuda::shape_of(rows, table, output);
     const cuda::Allocated<cuda::AssignWorkspace> workspace(nullptr, [&](cuda::Arena& arena) {
@@ -48,10 +48,10 @@ void assign(State& state, Shape shape, bool second, bool generic) {
                        : cuda::AssignWorkspace(of, arena);
     });
     bench::Events events;
-    cuda::assign(rows, table, output, *workspace, nullptr);
+    cuda::find_best(rows, table, output, *workspace, nullptr);
     for (auto _ : state) {
         events.start();
-        cuda::assign(rows, table, output, *workspace, nullptr);
+        cuda::find_best(rows, table, output, *workspace, nullptr);
         state.SetIterationTime(events.stop());
     }
     const auto points_total = static_cast<double>(shape.batch * shape.n);
@@ -277,15 +277,15 @@ void assign_memory(State& state, Shape shape) {
         uint64_t reset = 0;
         cuda::check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &reset), "memory");
         events.start();
-        cuda::Allocated<cuda::CentroidTable> table(nullptr, [&](cuda::Arena& arena) {
-            return cuda::CentroidTable(shape.batch, shape.k, shape.d, false, Metric::l2, arena);
+        cuda::Allocated<cuda::TensorCentroids> table(nullptr, [&](cuda::Arena& arena) {
+            return cuda::TensorCentroids(shape.batch, shape.k, shape.d, false, Metric::l2, arena);
         });
         const cuda::AssignOutput output = problem.output(true);
         const cuda::Allocated<cuda::AssignWorkspace> workspace(nullptr, [&](cuda::Arena& arena) {
             return cuda::AssignWorkspace(cuda::shape_of(problem.rows(), *table, output), arena);
         });
         cuda::prepare_centroids(centroids.get(), *table, nullptr);
-        cuda::assign(problem.rows(), *table, output, *workspace, nullptr);
+        cuda::find_best(problem.rows(), *table, output, *workspace, nullptr);
         state.SetIterationTime(events.stop());
         cuda::check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &highest), "memory");
     }

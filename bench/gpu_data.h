@@ -148,7 +148,7 @@ class AssignProblem {
         : points_(normal_halves(batch * n * d)),
           table_(nullptr,
                  [&](cuda::Arena& arena) {
-                     return cuda::CentroidTable(batch, k, d, false, Metric::l2, arena);
+                     return cuda::TensorCentroids(batch, k, d, false, Metric::l2, arena);
                  }),
           best_(static_cast<size_t>(batch * n), nullptr),
           second_(static_cast<size_t>(batch * n), nullptr),
@@ -157,14 +157,14 @@ class AssignProblem {
         rows_ = cuda::packed_rows(points_.get(), false, batch, n, d, d);
     }
     const cuda::TensorRows& rows() const { return rows_; }
-    const cuda::CentroidTable& table() const { return *table_; }
+    const cuda::TensorCentroids& table() const { return *table_; }
     cuda::AssignOutput output(bool second) const {
         return {best_.get(), second ? second_.get() : nullptr, ids_.get()};
     }
 
    private:
     cuda::Buffer<uint16_t> points_;
-    cuda::Allocated<cuda::CentroidTable> table_;
+    cuda::Allocated<cuda::TensorCentroids> table_;
     cuda::Buffer<float> best_, second_;
     cuda::Buffer<int32_t> ids_;
     cuda::TensorRows rows_;

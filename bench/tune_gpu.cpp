@@ -46,7 +46,7 @@ double milliseconds(
     cudaGraphExec_t replay{};
     cuda::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing");
     for (int i = 0; i < calls; i++) {
-        cuda::assign(problem.rows(), problem.table(), output, *workspace, stream);
+        cuda::find_best(problem.rows(), problem.table(), output, *workspace, stream);
     }
     cuda::check(cudaStreamEndCapture(stream, &graph), "capturing");
     cuda::check(cudaGraphInstantiate(&replay, graph, 0), "making a graph");

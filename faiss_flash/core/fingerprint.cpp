@@ -18,6 +18,7 @@ constexpr int64_t kMostValues = int64_t{1} << 20; // of rows that are read at a 
 std::string decisive_options(
         const Backend& backend, const VectorView& points, int64_t k, const KMeansOptions& options) {
     std::ostringstream text;
+    text.exceptions(std::ios::badbit); // else it leaves out what it has no memory for
     text.imbue(std::locale::classic());
     text << std::boolalpha << std::setprecision(std::numeric_limits<double>::max_digits10);
     text << "n=" << points.n << " d=" << points.d << " k=" << k

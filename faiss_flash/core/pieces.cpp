@@ -1,5 +1,6 @@
 #include <faiss_flash/core/pieces.h>
 
+#include <exception>
 #include <utility>
 
 namespace faiss_flash {
@@ -10,7 +11,7 @@ Pieces::Pieces(
         const Workload& workload,
         const std::vector<int64_t>& cuts)
     : worker_(backend.start(workload)) {
-    const auto here = worker_->enter();
+    const Worker::Here here(*worker_);
     try {
         make(problems, workload, cuts);
     } catch (...) {
@@ -21,9 +22,9 @@ Pieces::Pieces(
 
 Pieces::~Pieces() {
     try {
-        const auto here = worker_->enter();
+        const Worker::Here here(*worker_);
         clear();
-    } catch (const Error&) { // the device is lost, and all that was on it
+    } catch (const std::exception&) { // the device is lost, and all that was on it
     }
 }
 
@@ -71,14 +72,14 @@ void Pieces::open(
 }
 
 void Pieces::load(const float* centroids, const CentroidRules& rules) {
-    const auto here = worker_->enter();
+    const Worker::Here here(*worker_);
     centroids_->load(centroids, rules);
     asked_ = 0;
     waited_ = 0;
 }
 
 std::vector<IterationStats> Pieces::advance(int most) {
-    const auto here = worker_->enter();
+    const Worker::Here here(*worker_);
     for (; asked_ < most && asked_ <= waited_ + centroids_->lookahead(); asked_++) {
         centroids_->iterate(iteration());
     }
@@ -92,7 +93,7 @@ std::vector<IterationStats> Pieces::advance(int most) {
 }
 
 void Pieces::store(float* centroids) {
-    const auto here = worker_->enter();
+    const Worker::Here here(*worker_);
     centroids_->store(centroids);
 }
 

@@ -123,11 +123,18 @@ class Reducer {
 class Worker {
    public:
     virtual ~Worker() = default;
-    /// While the token lives, the calling thread works on this device.
-    struct Entered {
-        virtual ~Entered() = default;
+    /// While one lives, the calling thread works on the worker's device.
+    class Here {
+       public:
+        explicit Here(const Worker& worker) : worker_(worker), before_(worker.enter()) {}
+        Here(const Here&) = delete;
+        Here& operator=(const Here&) = delete;
+        ~Here() { worker_.leave(before_); }
+
+       private:
+        const Worker& worker_;
+        const int before_;
     };
-    virtual std::unique_ptr<Entered> enter() const { return nullptr; }
 
     /// Rows of each problem, finite and as many of each; they and their weights must outlive it.
     virtual std::unique_ptr<Shard> open(const std::vector<Problem>& problems) = 0;
@@ -135,6 +142,11 @@ class Worker {
     virtual std::unique_ptr<Centroids> centroids(const Format& format, const Sums* squares) = 0;
     /// Of the shards that it has opened.
     virtual std::unique_ptr<Reducer> reducer(const Format& format) = 0;
+
+   private:
+    /// Returns where the thread was, for leave().
+    virtual int enter() const { return 0; }
+    virtual void leave(int /*before*/) const noexcept {}
 };
 
 /// Thrown by Shard::prepare() where Precision::fast cannot hold the products of the points.

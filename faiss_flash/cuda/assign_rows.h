@@ -1,8 +1,8 @@
-/// One assignment of rows that are not in a session: uploaded, assigned, and given back to the
-/// host.
+/// One assignment of rows that are not in a shard: uploaded, assigned, and given back to the host.
 #pragma once
 
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/cuda/assigner.h>
 
 #include <cstdint>
 #include <vector>
@@ -10,19 +10,13 @@
 namespace faiss_flash::cuda {
 
 /// What Backend::assign() does, chunk after chunk of the points on the current device.
-void assign_in_chunks(
-        const Points& points,
-        const float* centroids,
-        int64_t k,
-        Metric metric,
-        int64_t* ids,
-        float* distances);
+void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric);
 
 /// What Backend::assign_batch() does, for short rows (direct_pays()) in one kernel for all
 /// problems. False, with nothing written, where some row is not finite: the kernel takes none.
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric);
 
-/// Bytes of device memory that assign_together() takes.
-int64_t direct_batch_bytes(int64_t batch, int64_t n, int64_t k, int64_t d);
+/// Bytes of device memory that an assignment of all rows at a time takes.
+int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, int64_t d, Method method);
 
 } // namespace faiss_flash::cuda

@@ -18,7 +18,7 @@ namespace faiss_flash::cuda {
 /// Device arrays that an assignment fills.
 struct AssignmentArrays {
     int32_t* ids;            ///< [batch x n]
-    double* values;          ///< [n] as ExactOutput's, or null: all but the exact assigner
+    double* values;          ///< [batch x n] as ExactOutput's; null: all but the exact assigner
     IterationCounts* counts; ///< [batch] added to
 };
 

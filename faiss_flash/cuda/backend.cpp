@@ -186,7 +186,7 @@ class CudaBackend final : public Backend {
         }
         const DeviceGuard guard(device_);
         wait_for_caller(points);
-        assign_in_chunks(points, centroids, k, metric, ids, distances);
+        assign_in_chunks({points, centroids, ids, distances}, k, metric);
     }
 
     void assign_batch(
@@ -194,7 +194,7 @@ class CudaBackend final : public Backend {
         const DeviceGuard guard(device_);
         const Points& first = problems.front().points;
         const auto batch = static_cast<int64_t>(problems.size());
-        const int64_t bytes = direct_batch_bytes(batch, first.n(), k, first.d());
+        const int64_t bytes = assign_bytes(batch, first.n(), k, first.d(), Method::direct);
         const bool together =
                 batch > 1 && batch <= kMostProblems && batch * first.n() <= kMostRows &&
                 direct_pays(batch, first.n(), k, first.d()) && bytes <= free_device_bytes();

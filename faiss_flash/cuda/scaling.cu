@@ -15,7 +15,7 @@ constexpr int64_t kSample = 16384; // rows that make the mean: any value will do
 
 /// Mean of evenly spaced rows, in a fixed order; one block of 32 x 8 threads for 32 columns of a
 /// problem.
-__global__ void mean_kernel(
+__global__ void column_mean_kernel(
         const float* rows, int64_t n, int64_t d, int64_t sample, Values values, float* mean) {
     __shared__ double2 sums[8][33]; // and squares
     const int64_t column = int64_t{blockIdx.x} * 32 + threadIdx.x;
@@ -118,7 +118,7 @@ Scaling::Scaling(int64_t batch_in, int64_t d_in, Arena& arena)
 
 void Scaling::find(const float* rows, int64_t n, Values values, cudaStream_t stream) {
     const auto problems = static_cast<unsigned>(batch);
-    mean_kernel<<<dim3(blocks_of(d, 32), problems), dim3(32, 8), 0, stream>>>(
+    column_mean_kernel<<<dim3(blocks_of(d, 32), problems), dim3(32, 8), 0, stream>>>(
             rows, n, d, std::min(n, kSample), values, mean);
     check_launch("mean of the points");
     const auto bytes = static_cast<size_t>(batch) * sizeof(float);

@@ -53,11 +53,9 @@ class CudaWorker final : public Worker {
             const DeviceGuard guard(device_);
             format_.reset();
             stream_.reset();
-        } catch (const Error&) { // the device is lost, and all that was on it
+        } catch (const std::exception&) { // the device is lost, and all that was on it
         }
     }
-
-    std::unique_ptr<Entered> enter() const override { return std::make_unique<OnDevice>(device_); }
 
     std::unique_ptr<Shard> open(const std::vector<Problem>& problems) override {
         if (workload_.space == MemorySpace::device) {
@@ -79,10 +77,19 @@ class CudaWorker final : public Worker {
     }
 
    private:
-    struct OnDevice final : Entered {
-        explicit OnDevice(int device) : guard(device) {}
-        const DeviceGuard guard;
-    };
+    int enter() const override {
+        int before = 0;
+        check(cudaGetDevice(&before), "asking for the current device");
+        if (before != device_) {
+            check(cudaSetDevice(device_), "choosing a device");
+        }
+        return before;
+    }
+    void leave(int before) const noexcept override {
+        if (before != device_) {
+            cudaSetDevice(before);
+        }
+    }
 
     /// The format on the device: the same for all pieces.
     const SumFormat& agreed(const Format& format) {

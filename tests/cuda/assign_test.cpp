@@ -83,8 +83,8 @@ Answer run(const Problem& problem, const AssignPlan& plan, bool want_second = tr
     const test::Output<float> best(count);
     const test::Output<float> second(count);
     const test::Output<int32_t> ids(count);
-    Allocated<CentroidTable> table(nullptr, [&](Arena& arena) {
-        return CentroidTable(shape.batch, shape.k, shape.d, problem.bf16, problem.metric, arena);
+    Allocated<TensorCentroids> table(nullptr, [&](Arena& arena) {
+        return TensorCentroids(shape.batch, shape.k, shape.d, problem.bf16, problem.metric, arena);
     });
     prepare_centroids(static_cast<const float*>(problem.device_centroids.get()), *table, nullptr);
     AssignOutput output;
@@ -94,7 +94,7 @@ Answer run(const Problem& problem, const AssignPlan& plan, bool want_second = tr
     const Allocated<AssignWorkspace> workspace(nullptr, [&](Arena& arena) {
         return AssignWorkspace(plan, shape_of(problem.rows, *table, output), arena);
     });
-    assign(problem.rows, *table, output, *workspace, nullptr);
+    find_best(problem.rows, *table, output, *workspace, nullptr);
     check(cudaDeviceSynchronize(), "assign");
     EXPECT_TRUE(best.margin_is_untouched() && ids.margin_is_untouched());
     EXPECT_TRUE(second.margin_is_untouched());
@@ -431,8 +431,8 @@ TEST_F(AssignBadInput, IsNamed) {
     const Problem problem(
             shape, false, Metric::l2, test::normal(10, 16, 1), test::normal(5, 16, 2));
     const auto prepare = [&](int64_t batch, int64_t k, int64_t d) {
-        return Allocated<CentroidTable>(nullptr, [&](Arena& arena) {
-            return CentroidTable(batch, k, d, false, Metric::l2, arena);
+        return Allocated<TensorCentroids>(nullptr, [&](Arena& arena) {
+            return TensorCentroids(batch, k, d, false, Metric::l2, arena);
         });
     };
     const auto expect = [](const std::function<void()>& call, const std::string& text) {
@@ -455,18 +455,18 @@ TEST_F(AssignBadInput, IsNamed) {
     });
     TensorRows rows = problem.rows;
     rows.columns = 15;
-    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.columns=15");
+    expect([&] { find_best(rows, *table, output, *workspace, nullptr); }, "points.columns=15");
     rows = problem.rows;
     rows.batch = 2;
-    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.batch=2");
+    expect([&] { find_best(rows, *table, output, *workspace, nullptr); }, "points.batch=2");
     rows = problem.rows;
     rows.rows = int64_t{1} << 31;
-    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.rows=2147483648");
+    expect([&] { find_best(rows, *table, output, *workspace, nullptr); }, "points.rows=2147483648");
     rows.rows = 11;
-    expect([&] { assign(rows, *table, output, *workspace, nullptr); }, "points.rows=11");
-    expect([&] { assign(problem.rows, *table, {}, *workspace, nullptr); }, "output.best");
+    expect([&] { find_best(rows, *table, output, *workspace, nullptr); }, "points.rows=11");
+    expect([&] { find_best(problem.rows, *table, {}, *workspace, nullptr); }, "output.best");
     const AssignOutput both{best.get(), best.get(), ids.get()};
-    expect([&] { assign(problem.rows, *table, both, *workspace, nullptr); }, "output.second");
+    expect([&] { find_best(problem.rows, *table, both, *workspace, nullptr); }, "output.second");
 }
 
 } // namespace

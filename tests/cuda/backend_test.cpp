@@ -249,7 +249,7 @@ TEST_F(CudaBackend, RunsAsTheCpuDoes) {
 /// stops are chosen by them. Batches of short rows have a kernel of their own.
 TEST_F(CudaBackend, ObjectivesAreTheCpus) {
     constexpr int64_t kN = 3000;
-    struct Data {
+    struct Rows {
         const char* name;
         Floats x;
     };
@@ -262,22 +262,22 @@ TEST_F(CudaBackend, ObjectivesAreTheCpus) {
         for (int64_t i = 0; i < kN; i++) {
             one_column[static_cast<size_t>(i * d)] *= 1e-20f;
         }
-        for (const Data& data :
-             {Data{"normal", test::normal(kN, d, 3)},
-              Data{"far out", test::normal(kN, d, 4, 1e3f, 1e-3f)},
-              Data{"one long row", long_row},
-              Data{"to float32's ends", ends},
-              Data{"one small column", one_column},
-              Data{"equal", Floats(static_cast<size_t>(kN * d), 0.1f)}}) {
+        for (const Rows& data :
+             {Rows{"normal", test::normal(kN, d, 3)},
+              Rows{"far out", test::normal(kN, d, 4, 1e3f, 1e-3f)},
+              Rows{"one long row", long_row},
+              Rows{"to float32's ends", ends},
+              Rows{"one small column", one_column},
+              Rows{"equal", Floats(static_cast<size_t>(kN * d), 0.1f)}}) {
             SCOPED_TRACE(testing::Message() << data.name << " d=" << d);
             KMeansOptions options;
             options.nredo = 3;
             options.min_points_per_centroid = 1;
             options.device = "cpu";
-            const KMeansInput all{VectorView::of(data.x.data(), kN, d)};
+            const KMeansInput all{VectorView::of(data.x.data(), kN, d), {}, {}};
             const std::vector<KMeansInput> inputs{
-                    {VectorView::of(data.x.data(), kN / 2, d)},
-                    {VectorView::of(data.x.data() + kN / 2 * d, kN / 2, d)}};
+                    {VectorView::of(data.x.data(), kN / 2, d), {}, {}},
+                    {VectorView::of(data.x.data() + kN / 2 * d, kN / 2, d), {}, {}}};
             auto expected = batch_kmeans(inputs, 30, options);
             expected.push_back(kmeans(all, 30, options));
             options.device = "cuda";

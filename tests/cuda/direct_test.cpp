@@ -75,8 +75,8 @@ TEST_P(Direct, IdsAreTheCpus) {
     scaling->find(rows, data.n, Values::any, stream.get());
     for (const Metric metric : {Metric::l2, Metric::inner_product}) {
         SCOPED_TRACE(metric == Metric::l2 ? "l2" : "ip");
-        const Allocated<DirectTable> table(stream.get(), [&](Arena& arena) {
-            return DirectTable(2, data.k, data.d, metric, arena);
+        const Allocated<DirectCentroids> table(stream.get(), [&](Arena& arena) {
+            return DirectCentroids(2, data.k, data.d, metric, arena);
         });
         const test::Output<int32_t> ids(2 * n);
         const std::vector<IterationCounts> zeros(2);

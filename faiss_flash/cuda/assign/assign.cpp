@@ -19,7 +19,7 @@ void require(bool holds, const std::string& text) {
 }
 
 void check_arguments(
-        const TensorRows& points, const CentroidTable& centroids, const AssignOutput& output) {
+        const TensorRows& points, const TensorCentroids& centroids, const AssignOutput& output) {
     require(points.columns == centroids.d,
             "points.columns=" + std::to_string(points.columns) +
                     " does not match the centroids' d=" + std::to_string(centroids.d));
@@ -36,7 +36,7 @@ void check_arguments(
 
 void launch(
         const TensorRows& points,
-        const CentroidTable& centroids,
+        const TensorCentroids& centroids,
         const AssignOutput& output,
         const CandidateLists& lists,
         cudaStream_t stream,
@@ -53,7 +53,7 @@ void launch(
 } // namespace
 
 AssignShape shape_of(
-        const TensorRows& points, const CentroidTable& centroids, const AssignOutput& output) {
+        const TensorRows& points, const TensorCentroids& centroids, const AssignOutput& output) {
     return {points.batch,
             points.rows,
             centroids.k,
@@ -76,9 +76,9 @@ AssignWorkspace::AssignWorkspace(const AssignPlan& plan, const AssignShape& shap
     }
 }
 
-void assign(
+void find_best(
         const TensorRows& points,
-        const CentroidTable& centroids,
+        const TensorCentroids& centroids,
         const AssignOutput& output,
         const AssignWorkspace& workspace,
         cudaStream_t stream) {
@@ -105,7 +105,7 @@ void assign(
 
 void list_candidates(
         const TensorRows& points,
-        const CentroidTable& centroids,
+        const TensorCentroids& centroids,
         const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan) {

@@ -20,10 +20,10 @@ struct DuplicateTable;
 /// Centroids as the kernels read them: in the points' type, rows padded with zeros to 16 bytes, and
 /// the bias of each. Takes K (2 d + 4) bytes a batch element, K (2 d + 32)
 /// more for d <= 32.
-struct CentroidTable {
+struct TensorCentroids {
     /// Room for a table; may_fold: with folded biases where d allows. Throws InvalidArgument for
     /// sizes out of range.
-    CentroidTable(
+    TensorCentroids(
             int64_t batch,
             int64_t k,
             int64_t d,
@@ -67,7 +67,7 @@ struct CentroidBounds {
 
 /// Fills a table from centroids [batch x k x d], float32 on the device, packed; rounded to f16 or
 /// bf16. The biases are those of the rounded values.
-void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream);
+void prepare_centroids(const float* centroids, TensorCentroids& table, cudaStream_t stream);
 
 /// The same with centroids of one problem of f16 points that were centred. The biases are those of
 /// the exact values: what is left out of the scores is bounded by `bounds`. Of equal centroids only
@@ -76,10 +76,10 @@ void prepare_centred(
         const float* centroids,
         const Centring& centring,
         const DuplicateTable& duplicates,
-        CentroidTable& table,
+        TensorCentroids& table,
         cudaStream_t stream);
 
-/// Device arrays [batch x n] that assign() fills.
+/// Device arrays [batch x n] that find_best() fills.
 struct AssignOutput {
     float* best = nullptr;   ///< highest score
     float* second = nullptr; ///< second highest (equal to best for a tie); null = not wanted
@@ -87,9 +87,9 @@ struct AssignOutput {
 };
 
 AssignShape shape_of(
-        const TensorRows& points, const CentroidTable& centroids, const AssignOutput& output);
+        const TensorRows& points, const TensorCentroids& centroids, const AssignOutput& output);
 
-/// How assign() goes about a shape, and memory for the results of parts of the centroids.
+/// How find_best() goes about a shape, and memory for the results of parts of the centroids.
 struct AssignWorkspace {
     /// For no points.
     AssignWorkspace() = default;
@@ -106,9 +106,9 @@ struct AssignWorkspace {
 
 /// points: [batch x n x d] on the device, no more than the workspace was made for. Throws
 /// InvalidArgument where sizes do not fit the table or the workspace, Error where a launch fails.
-void assign(
+void find_best(
         const TensorRows& points,
-        const CentroidTable& centroids,
+        const TensorCentroids& centroids,
         const AssignOutput& output,
         const AssignWorkspace& workspace,
         cudaStream_t stream);
@@ -117,7 +117,7 @@ void assign(
 /// of which points.row_count are in use. plan: of filter_plan().
 void list_candidates(
         const TensorRows& points,
-        const CentroidTable& centroids,
+        const TensorCentroids& centroids,
         const CandidateLists& lists,
         cudaStream_t stream,
         const AssignPlan& plan);

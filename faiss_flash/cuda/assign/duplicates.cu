@@ -62,7 +62,7 @@ void DuplicateTable::clear(cudaStream_t stream) const {
 void drop_duplicates(
         const float* centroids,
         const DuplicateTable& duplicates,
-        CentroidTable& table,
+        TensorCentroids& table,
         cudaStream_t stream) {
     drop_kernel<<<blocks_of(32 * table.k, kThreads), kThreads, 0, stream>>>(
             centroids,

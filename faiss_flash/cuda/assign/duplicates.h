@@ -8,7 +8,7 @@
 
 namespace faiss_flash::cuda {
 
-struct CentroidTable;
+struct TensorCentroids;
 
 /// Centroids by a hash of their bits: open addressing, filled by prepare_centred(). Takes 24 to 48
 /// bytes a centroid, 4 more for its place.
@@ -28,7 +28,7 @@ struct DuplicateTable {
 void drop_duplicates(
         const float* centroids,
         const DuplicateTable& duplicates,
-        CentroidTable& table,
+        TensorCentroids& table,
         cudaStream_t stream);
 
 } // namespace faiss_flash::cuda

@@ -1,3 +1,7 @@
+// Budget: 8 or 12 bytes a row and part in, 8 or 12 a row out.
+//
+// One thread a row: the best of the parts' best, the first of equals, as parts are in the order of
+// ids; the second best among all the others.
 #include <faiss_flash/cuda/assign/merge.h>
 #include <faiss_flash/cuda/runtime/check.h>
 

@@ -183,7 +183,7 @@ void prepare(
         const float* centroids,
         const Centring& centring,
         const DuplicateTable* duplicates,
-        CentroidTable& table,
+        TensorCentroids& table,
         cudaStream_t stream) {
     // Only equal scales make a score of L2 at most half a square.
     table.half_square = table.metric == Metric::l2 && !centring.mean;
@@ -219,7 +219,7 @@ void prepare(
 
 } // namespace
 
-CentroidTable::CentroidTable(
+TensorCentroids::TensorCentroids(
         int64_t batch, int64_t k, int64_t d, bool bf16, Metric metric, Arena& arena, bool may_fold)
     : batch(batch),
       k(k),
@@ -243,7 +243,7 @@ CentroidTable::CentroidTable(
     }
 }
 
-void prepare_centroids(const float* centroids, CentroidTable& table, cudaStream_t stream) {
+void prepare_centroids(const float* centroids, TensorCentroids& table, cudaStream_t stream) {
     prepare(centroids, {}, nullptr, table, stream);
 }
 
@@ -251,7 +251,7 @@ void prepare_centred(
         const float* centroids,
         const Centring& centring,
         const DuplicateTable& duplicates,
-        CentroidTable& table,
+        TensorCentroids& table,
         cudaStream_t stream) {
     check(cudaMemsetAsync(centring.bounds, 0, sizeof(CentroidBounds), stream), "clearing bounds");
     find_largest(centroids, centring.mean, 1, table.k, table.d, &centring.bounds->largest, stream);

@@ -319,7 +319,7 @@ int64_t columns_of(int64_t d) {
 
 } // namespace
 
-DirectTable::DirectTable(
+DirectCentroids::DirectCentroids(
         int64_t batch_in, int64_t k_in, int64_t d_in, Metric metric_in, Arena& arena)
     : batch(batch_in),
       k(k_in),
@@ -377,7 +377,7 @@ void assign_direct(
         int64_t n,
         const Scaling& scaling,
         const float* centroids,
-        const DirectTable& table,
+        const DirectCentroids& table,
         int32_t* ids,
         IterationCounts* counts,
         cudaStream_t stream) {

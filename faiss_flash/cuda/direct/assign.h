@@ -26,8 +26,8 @@ struct DirectBounds {
 };
 
 /// Centroids as the kernel reads them.
-struct DirectTable {
-    DirectTable(int64_t batch, int64_t k, int64_t d, Metric metric, Arena& arena);
+struct DirectCentroids {
+    DirectCentroids(int64_t batch, int64_t k, int64_t d, Metric metric, Arena& arena);
 
     int64_t batch, k, d;
     Metric metric;
@@ -48,7 +48,7 @@ void assign_direct(
         int64_t n,
         const Scaling& scaling,
         const float* centroids,
-        const DirectTable& table,
+        const DirectCentroids& table,
         int32_t* ids,
         IterationCounts* counts,
         cudaStream_t stream);

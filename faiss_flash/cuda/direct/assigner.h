@@ -23,7 +23,7 @@ class DirectAssigner final : public Assigner {
     const int64_t batch_, n_, d_;
     float* rows_; ///< [batch x n x d]
     Scaling scaling_;
-    DirectTable table_;
+    DirectCentroids table_;
 };
 
 } // namespace faiss_flash::cuda

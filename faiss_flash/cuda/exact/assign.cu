@@ -173,7 +173,7 @@ void assign_exact(
         const ExactOutput& output,
         std::optional<int64_t> expected,
         cudaStream_t stream) {
-    CentroidTable& table = workspace.table;
+    TensorCentroids& table = workspace.table;
     const int64_t n = points.n();
     const int64_t d = points.d();
     Centring centring;
@@ -188,7 +188,7 @@ void assign_exact(
     FoundCounts* found = workspace.found;
     check(cudaMemsetAsync(found, 0, sizeof(FoundCounts), stream), "clearing counters");
     const AssignOutput first_pass{workspace.best, workspace.second, output.ids};
-    assign(points.tensor(), table, first_pass, workspace.first_pass, stream);
+    find_best(points.tensor(), table, first_pass, workspace.first_pass, stream);
     CertifyArguments arguments{};
     arguments.first_pass = first_pass;
     arguments.sizes = points.sizes();

@@ -67,7 +67,7 @@ struct FoundCounts {
 struct ExactWorkspace {
     ExactWorkspace(int64_t n, int64_t d, int64_t k, Metric metric, Arena& arena);
 
-    CentroidTable table; ///< has k and the metric
+    TensorCentroids table; ///< has k and the metric
     CentroidBounds* bounds;
     float* bias;        ///< [k] as Centring's
     float* errors;      ///< [k] as Centring's

@@ -43,11 +43,12 @@ class ExactAssigner final : public Assigner {
             const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
         for (int64_t b = 0; b < batch_; b++) {
             const ExactRows& problem = problems_[static_cast<size_t>(b)];
+            double* values = output.values ? output.values + b * n_ : nullptr;
             assign_exact(
                     problem.points,
                     centroids + b * k_ * d_,
                     workspace_,
-                    {output.ids + b * n_, output.values, output.counts + b},
+                    {output.ids + b * n_, values, output.counts + b},
                     problem.expected,
                     stream);
         }

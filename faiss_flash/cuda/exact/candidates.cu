@@ -223,7 +223,7 @@ int64_t listing_passes(const CandidateWorkspace& workspace, int64_t n, int64_t e
 
 void decide_candidates(
         const DevicePoints& points,
-        const CentroidTable& table,
+        const TensorCentroids& table,
         const ExactCentroids& centroids,
         const float* bars,
         std::optional<int64_t> expected,

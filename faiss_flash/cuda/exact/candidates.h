@@ -43,7 +43,7 @@ struct Decided {
 /// the number.
 void decide_candidates(
         const DevicePoints& points,
-        const CentroidTable& table,
+        const TensorCentroids& table,
         const ExactCentroids& centroids,
         const float* bars,
         std::optional<int64_t> expected,

@@ -39,7 +39,7 @@ class FastAssigner final : public Assigner {
             const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
         prepare_centroids(centroids, table_, stream);
         const TensorRows rows = packed_rows(data_, is_bf16(), batch_, n_, d_, row_elements_);
-        cuda::assign(rows, table_, {best_, nullptr, output.ids}, workspace_, stream);
+        cuda::find_best(rows, table_, {best_, nullptr, output.ids}, workspace_, stream);
     }
 
    private:
@@ -51,7 +51,7 @@ class FastAssigner final : public Assigner {
     const bool in_place_;
     uint16_t* copy_; ///< [batch x n x row_elements], or null
     float* best_;    ///< [batch x n]
-    CentroidTable table_;
+    TensorCentroids table_;
     AssignWorkspace workspace_;
     const void* data_ = nullptr; ///< the copy, or the caller's rows
 };

@@ -20,7 +20,7 @@ Kernel kernel_of(bool second) {
 
 void launch(
         const TensorRows& points,
-        const CentroidTable& table,
+        const TensorCentroids& table,
         const AssignOutput& output,
         cudaStream_t stream) {
     Arguments arguments;

@@ -7,7 +7,7 @@ namespace faiss_flash::cuda::onchip {
 
 void launch(
         const TensorRows& points,
-        const CentroidTable& table,
+        const TensorCentroids& table,
         const AssignOutput& output,
         cudaStream_t stream);
 

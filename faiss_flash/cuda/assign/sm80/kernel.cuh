@@ -1,6 +1,6 @@
 /// FlashAssign for every card from sm_80 on, any number of columns, any alignment.
 ///
-/// Budget as in sm90/kernel.cuh, but points and centroids stream together, 32 columns at a time:
+/// Budget as in sm90/resident.cuh, but points and centroids stream together, 32 columns at a time:
 /// a block of 128 points reads its points once for every 128 centroids, from L2 or L1 where they
 /// fit.
 ///

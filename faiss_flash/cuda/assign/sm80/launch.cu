@@ -7,7 +7,7 @@ namespace faiss_flash::cuda::sm80 {
 
 void launch(
         const TensorRows& points,
-        const CentroidTable& table,
+        const TensorCentroids& table,
         const AssignOutput& output,
         const CandidateLists& lists,
         cudaStream_t stream,

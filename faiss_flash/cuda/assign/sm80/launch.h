@@ -8,7 +8,7 @@ namespace faiss_flash::cuda::sm80 {
 /// lists: empty, or filled instead of the output.
 void launch(
         const TensorRows& points,
-        const CentroidTable& table,
+        const TensorCentroids& table,
         const AssignOutput& output,
         const CandidateLists& lists,
         cudaStream_t stream,

@@ -17,7 +17,7 @@ const Variant* find_variant(AssignKernel kernel, int64_t d, bool bf16, Epilogue 
 
 void launch(
         const TensorRows& points,
-        const CentroidTable& table,
+        const TensorCentroids& table,
         const AssignOutput& output,
         const CandidateLists& lists,
         cudaStream_t stream,

@@ -121,17 +121,20 @@ struct KMeansOptions {
     std::optional<double> early_stop_threshold = 0.0;
     bool verbose = false;           ///< progress on stdout, in FAISS's wording
     bool return_assignment = false; ///< fill KMeansResult::assignment and ::distances
-    /// kmeans() alone: path of a file for the state of the run, written from time to time and at
-    /// the end; empty: none. At every moment it holds a complete state, the one before or the
-    /// newest, also where the process is killed or an exception ends the run. The run waits for
-    /// the last one; the others cost it less than a hundredth of its time. Throws Error naming it
-    /// where it cannot be written, before the first iteration if that can be told. With n == k
+    /// kmeans() alone: path of a file for the state of the run, written after every hundredth of
+    /// the run or every minute, and at the end; empty: none. At every moment it holds a complete
+    /// state, the one before or the newest, also where the process is killed or an exception ends
+    /// the run: a new one is written to path + ".part" first. The run waits for the last one; the
+    /// others cost it less than a hundredth of its time. Throws Error naming it, before the first
+    /// iteration, where it cannot be written, is not empty and no checkpoint, or is another run's
+    /// that is not over; errors after that are told on stderr and cost no result. With n == k
     /// nothing runs, and nothing is written.
     std::string checkpoint;
     /// Go on from `checkpoint`, where there is such a file, to the same bits as without a break; a
     /// run that had ended gives its result at once, one whose last restart `callback` ended goes
-    /// on. Throws InvalidArgument naming the difference where it is of other points, weights,
-    /// initial centroids or options, Error where it is damaged. false: the file is replaced.
+    /// on. Throws InvalidArgument naming the difference where it is of other points (1024 rows and
+    /// the range of every column are compared), weights, initial centroids or options, Error where
+    /// it is damaged. false: the file is replaced.
     bool resume = false;
     /// Called after every iteration with its statistics and the seconds that the iterations to come
     /// will take; false ends the restart, with the centroids of that iteration. nullptr = not

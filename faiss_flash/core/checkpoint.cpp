@@ -3,6 +3,7 @@
 #include <faiss_flash/core/sampling.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <system_error>
@@ -12,8 +13,18 @@ namespace faiss_flash {
 
 namespace {
 
+std::string resolved(const std::string& path) {
+    std::error_code failed;
+    const auto found = std::filesystem::weakly_canonical(path, failed);
+    return failed ? path : found.string();
+}
+
 /// None where there is no such file.
 std::optional<LloydState> read_file(const std::string& path) {
+    std::error_code failed;
+    if (std::filesystem::exists(path, failed) && !std::filesystem::is_regular_file(path, failed)) {
+        throw Error("checkpoint=" + path + ": " + path + " is not a regular file");
+    }
     std::ifstream in(path, std::ios::binary);
     if (!in) {
         if (errno == ENOENT) {
@@ -39,7 +50,8 @@ std::optional<LloydState> read_file(const std::string& path) {
 
 Checkpoint::Checkpoint(const KMeansOptions& options)
     : options_(options),
-      resumed_(options.resume ? read_file(options.checkpoint) : std::nullopt),
+      path_(resolved(options.checkpoint)),
+      resumed_(options.resume ? read_file(path_) : std::nullopt),
       seed_(options.seed < 0 && resumed_ ? resumed_->seed : resolve_seed(options.seed)) {}
 
 void Checkpoint::begin(
@@ -69,7 +81,7 @@ void Checkpoint::begin(
         }
     }
     if (!finished()) {
-        writer_.emplace(options_.checkpoint, 2 * static_cast<int64_t>(values));
+        writer_.emplace(path_, 2 * static_cast<int64_t>(values));
     }
 }
 

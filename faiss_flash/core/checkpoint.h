@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace faiss_flash {
@@ -51,6 +52,7 @@ class Checkpoint {
     LloydState signed_state(LloydState state) const;
 
     const KMeansOptions& options_;
+    const std::string path_; ///< the file's own: absolute, without links
     std::optional<LloydState> resumed_;
     int64_t seed_;
     Fingerprint fingerprint_;

@@ -1,12 +1,15 @@
 #include <faiss_flash/core/checkpoint_writer.h>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <ctime>
 #include <ostream>
 #include <streambuf>
 #include <system_error>
@@ -23,34 +26,74 @@ namespace {
             "checkpoint=" + path + ": " + what + ": " + std::generic_category().message(reason));
 }
 
+/// Throws where another run has the file. File systems without locks let it pass.
+void lock_file(const OpenFile& file, const std::string& path) {
+    if (flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        throw Error("checkpoint=" + path + ": another run is writing it");
+    }
+}
+
+/// Throws where the file, of this name, is somebody else's.
+void require_ours(const OpenFile& file, const std::string& name, const std::string& path) {
+    struct stat found {};
+    if (fstat(file.get(), &found) == 0 && !S_ISREG(found.st_mode)) {
+        throw Error("checkpoint=" + path + ": " + name + " is not a regular file");
+    }
+    uint64_t magic = 0;
+    const ssize_t bytes = pread(file.get(), &magic, sizeof magic, 0);
+    if (bytes != 0 && (bytes != sizeof magic || magic != kStateMagic)) {
+        throw Error(
+                "checkpoint=" + path + ": " + name +
+                " is not a checkpoint of faiss_flash, and is not replaced");
+    }
+}
+
+/// The file at `path`, locked; none where there is none.
+OpenFile open_current(const std::string& path) {
+    OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (file.get() < 0) {
+        if (errno != ENOENT) {
+            fail(path, "cannot read it");
+        }
+        return file;
+    }
+    require_ours(file, path, path);
+    lock_file(file, path);
+    return file;
+}
+
+} // namespace
+
 /// Bytes to a file of its own, which is removed unless it is moved to its place.
-class PartFile final : public std::streambuf {
+class CheckpointWriter::PartFile final : public std::streambuf {
    public:
     explicit PartFile(const std::string& path)
         : path_(path),
           part_(path + ".part"),
-          file_(open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-        if (file_ < 0) {
+          file_(open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)) {
+        if (file_.get() < 0) {
+            fail(path_, "cannot write " + part_);
+        }
+        lock_file(file_, path_); // before anything in it is lost
+        require_ours(file_, part_, path_);
+        struct stat older {};
+        const bool keeps = stat(path_.c_str(), &older) == 0;
+        if (ftruncate(file_.get(), 0) != 0 ||
+            (keeps && fchmod(file_.get(), older.st_mode & 0777) != 0)) {
             fail(path_, "cannot write " + part_);
         }
         setp(buffer_.data(), buffer_.data() + buffer_.size());
     }
     ~PartFile() override {
-        if (file_ >= 0) {
-            close(file_);
-        }
         if (!moved_) {
             unlink(part_.c_str());
         }
     }
 
     /// Puts the file in the place of an older one, for good: also if the machine fails next.
-    void move_to_its_place() {
+    OpenFile move_to_its_place() {
         flush();
-        if (fsync(file_) != 0) {
-            fail(path_, "cannot write " + part_);
-        }
-        if (close(std::exchange(file_, -1)) != 0) {
+        if (fsync(file_.get()) != 0) {
             fail(path_, "cannot write " + part_);
         }
         if (rename(part_.c_str(), path_.c_str()) != 0) {
@@ -58,6 +101,7 @@ class PartFile final : public std::streambuf {
         }
         moved_ = true;
         sync_folder();
+        return std::move(file_);
     }
 
    protected:
@@ -84,7 +128,7 @@ class PartFile final : public std::streambuf {
     }
     void write_all(const char* data, size_t count) {
         while (count > 0) {
-            const ssize_t written = write(file_, data, count);
+            const ssize_t written = write(file_.get(), data, count);
             if (written < 0 && errno != EINTR) {
                 fail(path_, "cannot write " + part_);
             }
@@ -98,32 +142,28 @@ class PartFile final : public std::streambuf {
     void sync_folder() const {
         const size_t slash = path_.rfind('/');
         const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-        const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (file < 0) {
+        const OpenFile file(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (file.get() < 0) {
             fail(path_, "cannot open its folder");
         }
-        const bool synced = fsync(file) == 0 || errno == EINVAL; // some file systems have no such
-        const int reason = errno;
-        close(file);
-        if (!synced) {
-            errno = reason;
+        if (fsync(file.get()) != 0 && errno != EINVAL) { // some file systems have no such
             fail(path_, "cannot write its folder");
         }
     }
 
     const std::string& path_;
     const std::string part_;
-    int file_;
+    OpenFile file_;
     bool moved_ = false;
     std::array<char, 1 << 14> buffer_;
 };
 
-void write_file(const std::string& path, const LloydState& state) {
-    PartFile file(path);
-    std::ostream out(&file);
-    out.exceptions(std::ios::badbit); // what PartFile throws gets through
-    write_state(state, out);
-    file.move_to_its_place();
+namespace {
+
+double thread_seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 double seconds_between(
@@ -133,13 +173,18 @@ double seconds_between(
 
 } // namespace
 
-CheckpointWriter::CheckpointWriter(std::string path, int64_t values)
-    : path_(std::move(path)), next_(static_cast<double>(values) * sizeof(float) / 1e9) {
-    struct stat found {};
-    if (stat(path_.c_str(), &found) == 0 && !S_ISREG(found.st_mode)) {
-        throw Error("checkpoint=" + path_ + ": not a regular file");
+OpenFile::~OpenFile() {
+    if (file_ >= 0) {
+        close(file_);
     }
-    { const PartFile can_be_made(path_); } // or throws
+}
+
+CheckpointWriter::CheckpointWriter(std::string path, int64_t values)
+    : path_(std::move(path)),
+      process_(getpid()),
+      next_(static_cast<double>(values) * sizeof(float) / 1e9),
+      current_(open_current(path_)),
+      part_(std::make_unique<PartFile>(path_)) {
     try {
         thread_ = std::thread([this] { work(); });
     } catch (const std::system_error& error) {
@@ -148,6 +193,10 @@ CheckpointWriter::CheckpointWriter(std::string path, int64_t values)
 }
 
 CheckpointWriter::~CheckpointWriter() {
+    if (getpid() != process_) {
+        thread_.detach();
+        return;
+    }
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         ended_ = true;
@@ -159,42 +208,35 @@ CheckpointWriter::~CheckpointWriter() {
 bool CheckpointWriter::due() {
     constexpr double kShare = 0.01;
     constexpr double kShortest = 0.01; // seconds from state to state
+    constexpr double kLongest = 60;
     const Clock::time_point now = Clock::now();
     const double allowed = kShare * seconds_between(start_, now);
-    if (spent_ + next_ > allowed || seconds_between(last_, now) < std::max(allowed, kShortest)) {
+    if (seconds_between(last_, now) < std::clamp(allowed, kShortest, kLongest)) {
         return false;
     }
     const std::lock_guard<std::mutex> lock(mutex_);
-    rethrow();
-    return !newest_;
+    return !newest_ && spent_ + written_ + next_ <= allowed;
 }
 
 void CheckpointWriter::offer(const std::function<LloydState()>& fetch) {
     last_ = Clock::now();
     LloydState state = fetch();
+    const double seconds = seconds_between(last_, Clock::now());
+    spent_ += seconds;
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         newest_ = std::move(state);
+        next_ = seconds; // and the thread's, when it has been
     }
     changed_.notify_all();
-    next_ = seconds_between(last_, Clock::now());
-    spent_ += next_;
 }
 
 void CheckpointWriter::finish(LloydState state) {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait(lock, [this] { return !newest_; });
-    rethrow();
     newest_ = std::move(state);
     changed_.notify_all();
     changed_.wait(lock, [this] { return !newest_; });
-    rethrow();
-}
-
-void CheckpointWriter::rethrow() {
-    if (error_) {
-        std::rethrow_exception(error_);
-    }
 }
 
 void CheckpointWriter::work() {
@@ -205,15 +247,26 @@ void CheckpointWriter::work() {
             return;
         }
         lock.unlock(); // newest_ stays as it is while it is set
-        std::exception_ptr error;
+        const double before = thread_seconds();
         try {
-            write_file(path_, *newest_);
-        } catch (...) {
-            error = std::current_exception();
+            if (!part_) {
+                part_ = std::make_unique<PartFile>(path_);
+            }
+            std::ostream out(part_.get());
+            out.exceptions(std::ios::badbit); // what PartFile throws gets through
+            write_state(*newest_, out);
+            current_ = part_->move_to_its_place();
+        } catch (const std::exception& error) {
+            if (!std::exchange(told_, true)) {
+                std::fprintf(stderr, "WARNING %s; the run goes on\n", error.what());
+            }
         }
+        part_.reset();
+        const double seconds = thread_seconds() - before;
         lock.lock();
+        written_ += seconds;
+        next_ += seconds;
         newest_.reset();
-        error_ = error_ ? error_ : error;
         changed_.notify_all();
     }
 }

@@ -12,7 +12,6 @@ namespace faiss_flash {
 
 namespace {
 
-constexpr uint64_t kMagic = 0x736e61656d6b6666; // "ffkmeans"
 constexpr uint64_t kVersion = 1;
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are written as they lie here");
@@ -114,7 +113,7 @@ void pass(Archive& archive, State& state) {
 
 void write_state(const LloydState& state, std::ostream& out) {
     Writer writer(out);
-    writer.number(kMagic);
+    writer.number(kStateMagic);
     writer.number(kVersion);
     writer.number(uint64_t{state.over});
     pass(writer, state);
@@ -127,7 +126,7 @@ LloydState read_state(std::istream& in) {
     uint64_t version = 0;
     uint64_t over = 0;
     reader.number(magic);
-    if (magic != kMagic) {
+    if (magic != kStateMagic) {
         throw Error("not a checkpoint of faiss_flash");
     }
     reader.number(version);

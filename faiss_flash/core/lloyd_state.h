@@ -25,6 +25,9 @@ struct LloydState {
     std::vector<IterationStats> stats; ///< of all restarts; their times go on where the run does
 };
 
+/// What the bytes of a state begin with.
+inline constexpr uint64_t kStateMagic = 0x736e61656d6b6666; // "ffkmeans"
+
 /// Little-endian, with a checksum at the end. Throws what the stream throws; else its state says
 /// whether it took everything.
 void write_state(const LloydState& state, std::ostream& out);

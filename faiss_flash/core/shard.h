@@ -3,8 +3,8 @@
 /// A Worker is one device's part: it opens the shards whose rows the device works on, and keeps the
 /// table of centroids that they read. Every iteration a shard assigns its rows and adds them up in
 /// integers; a Reducer adds the shards' sums; the centroids become their means. As integers add up
-/// to the same bits in any order, so does everything: on any backend, for any partition of the
-/// rows.
+/// to the same bits in any order, so do centroids and objectives: on any backend, for any partition
+/// of the rows.
 #pragma once
 
 #include <faiss_flash/core/format.h>

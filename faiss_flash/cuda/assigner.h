@@ -17,8 +17,10 @@ namespace faiss_flash::cuda {
 
 /// Device arrays that an assignment fills.
 struct AssignmentArrays {
-    int32_t* ids;            ///< [batch x n]
-    double* values;          ///< [batch x n] as ExactOutput's; null: all but the exact assigner
+    int32_t* ids; ///< [batch x n] of the exact method, -1 for a row with a NaN or an Inf
+    /// [batch x n] squared distance or product in float64, NaN where the id is -1; or null. The
+    /// exact method's alone.
+    double* values;
     IterationCounts* counts; ///< [batch] added to
 };
 

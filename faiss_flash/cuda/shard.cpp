@@ -21,7 +21,7 @@ struct ShardRows {
 
     std::unique_ptr<Assigner> assigner;
     float* weights; ///< [n] or null
-    double* values; ///< [n] of weighted rows, as ExactOutput's; else null
+    double* values; ///< [n] of weighted rows, as AssignmentArrays'; else null
     int32_t* ids;   ///< [batch x n]
 };
 
@@ -86,6 +86,7 @@ class CudaShard final : public Shard {
     void told(const std::vector<IterationStats>& stats) override {
         const double share = static_cast<double>(workload_.n) / static_cast<double>(all_rows_);
         std::vector<int64_t> redone;
+        redone.reserve(stats.size());
         for (const IterationStats& one : stats) {
             redone.push_back(static_cast<int64_t>(static_cast<double>(one.redone) * share));
         }

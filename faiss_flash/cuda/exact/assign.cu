@@ -170,7 +170,7 @@ void assign_exact(
         const DevicePoints& points,
         const float* centroids,
         ExactWorkspace& workspace,
-        const ExactOutput& output,
+        const AssignmentArrays& output,
         std::optional<int64_t> expected,
         cudaStream_t stream) {
     TensorCentroids& table = workspace.table;

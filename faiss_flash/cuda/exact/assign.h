@@ -30,9 +30,9 @@
 /// (decide.h): the CPU backend's ids, ties to the lowest.
 #pragma once
 
-#include <faiss_flash/core/shard.h>
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/assign/duplicates.h>
+#include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/exact/candidates.h>
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/exact/points.h>
@@ -43,12 +43,6 @@
 #include <optional>
 
 namespace faiss_flash::cuda {
-
-struct ExactOutput {
-    int32_t* ids;   ///< [n] -1 for a point with a NaN or an Inf
-    double* values; ///< [n] squared distance or product in float64; NaN where the id is -1. Or null
-    IterationCounts* counts; ///< of one problem, added to
-};
 
 /// What to expect after an assignment that left `redone` rows open: they grow fewer, as a rule.
 constexpr int64_t expected_after(int64_t redone) {
@@ -94,7 +88,7 @@ void assign_exact(
         const DevicePoints& points,
         const float* centroids,
         ExactWorkspace& workspace,
-        const ExactOutput& output,
+        const AssignmentArrays& output,
         std::optional<int64_t> expected,
         cudaStream_t stream);
 

@@ -182,9 +182,9 @@ OpenFile::~OpenFile() {
 CheckpointWriter::CheckpointWriter(std::string path, int64_t values)
     : path_(std::move(path)),
       process_(getpid()),
-      next_(static_cast<double>(values) * sizeof(float) / 1e9),
       current_(open_current(path_)),
-      part_(std::make_unique<PartFile>(path_)) {
+      part_(std::make_unique<PartFile>(path_)),
+      next_(static_cast<double>(values) * sizeof(float) / 1e9) {
     try {
         thread_ = std::thread([this] { work(); });
     } catch (const std::system_error& error) {

@@ -72,12 +72,12 @@ class CheckpointWriter {
     const Clock::time_point start_ = Clock::now();
     Clock::time_point last_ = start_; // state was offered
     double spent_ = 0;                // seconds that the caller has lost
-    double next_;                     // that one more state is expected to cost
     OpenFile current_;                // with the lock: the file at `path`, if there is one
     std::unique_ptr<PartFile> part_;  // of the first state, before there is one
     std::mutex mutex_;                // of those below
     std::condition_variable changed_;
     std::optional<LloydState> newest_; // set: not written yet
+    double next_;                      // seconds that one more state is expected to cost
     double written_ = 0;               // seconds that the thread has worked
     bool told_ = false;                // of an error
     bool ended_ = false;

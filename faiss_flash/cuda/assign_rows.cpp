@@ -32,7 +32,7 @@ struct AssignedRows {
     IterationCounts* counts; ///< [batch]
 };
 
-Workload workload_of(int64_t batch, int64_t n, int64_t k, int64_t d, Metric metric) {
+Workload exact_workload(int64_t batch, int64_t n, int64_t k, int64_t d, Metric metric) {
     return {batch, n, d, k, metric, DType::f32, Precision::exact, false, false};
 }
 
@@ -58,7 +58,7 @@ bool assign_loaded(
             [](const Assignment& problem) {
                 return Problem{problem.points, nullptr};
             });
-    const Workload workload = workload_of(batch, n, k, d, metric);
+    const Workload workload = exact_workload(batch, n, k, d, metric);
     const Allocated<AssignedRows> found(
             stream, [&](Arena& arena) { return AssignedRows(workload, method, measures, arena); });
     found->assigner->load(rows, stream);
@@ -134,7 +134,7 @@ bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric 
 }
 
 int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, int64_t d, Method method) {
-    const Workload workload = workload_of(batch, n, k, d, Metric::l2);
+    const Workload workload = exact_workload(batch, n, k, d, Metric::l2);
     return bytes_of([&](Arena& arena) { return AssignedRows(workload, method, true, arena); }) +
            4 * batch * k * d + static_cast<int64_t>(kPinnedBlock);
 }

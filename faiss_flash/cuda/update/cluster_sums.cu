@@ -107,19 +107,21 @@ ClusterSums::ClusterSums(
     : rows_(rows),
       weights_(weights),
       format_(format),
-      keeps_(!EntryOrder::is_short(rows.n, format.workload.k)),
-      moved_(rows.batch, keeps_ ? rows.n : 0, format.workload.k, arena), // not used else
       order_(rows.batch, rows.n, format.workload.k, arena),
       sums_(arena.take<int64_t>(format.sums.count())),
       squares_(
               format.has_squares ? arena.take<int64_t>(rows.batch * format.square_limbs * rows.d)
-                                 : nullptr) {}
+                                 : nullptr) {
+    if (!EntryOrder::is_short(rows.n, format.workload.k)) {
+        moved_.emplace(rows.batch, rows.n, format.workload.k, arena);
+    }
+}
 
 void ClusterSums::start(cudaStream_t stream) {
     const auto bytes = [](int64_t count) { return static_cast<size_t>(count) * sizeof(int64_t); };
     check(cudaMemsetAsync(sums_, 0, bytes(format_.sums.count()), stream), "clearing the sums");
-    if (keeps_) {
-        moved_.forget(stream);
+    if (moved_) {
+        moved_->forget(stream);
     }
     if (squares_) {
         const Sums all = squares();
@@ -192,8 +194,8 @@ Sums ClusterSums::run(const int32_t* ids, cudaStream_t stream) {
     entries.ids = ids;
     entries.n = static_cast<int32_t>(rows_.n);
     entries.k = static_cast<int32_t>(layout.k);
-    if (keeps_) {
-        entries = moved_.find(ids, counts(), stream);
+    if (moved_) {
+        entries = moved_->find(ids, counts(), stream);
         const int64_t sums = layout.k * layout.row;
         const dim3 grid(
                 std::min(blocks_of(sums, kThreads), 2048u), static_cast<unsigned>(rows_.batch));
@@ -203,7 +205,7 @@ Sums ClusterSums::run(const int32_t* ids, cudaStream_t stream) {
     }
     order_.run(entries, counts(), stream);
     sum(entries, stream);
-    return {sums_, layout.count(), keeps_ ? layout.counts() : 0};
+    return {sums_, layout.count(), moved_ ? layout.counts() : 0};
 }
 
 } // namespace faiss_flash::cuda

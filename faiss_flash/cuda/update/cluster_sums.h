@@ -9,6 +9,7 @@
 #include <faiss_flash/cuda/update/sum_format.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace faiss_flash::cuda {
 
@@ -39,10 +40,9 @@ class ClusterSums {
     const DeviceRows rows_;
     const float* const weights_;
     const SumFormat& format_;
-    /// The sums are those of the last run; else, of few rows, they are zeros between runs: who
-    /// reads them clears them.
-    const bool keeps_;
-    MovedPoints moved_;
+    /// Where the sums are those of the last run; none of few rows, whose sums are zeros between
+    /// runs: who reads them clears them.
+    std::optional<MovedPoints> moved_;
     EntryOrder order_;
     int64_t* sums_;    ///< in format.sums
     int64_t* squares_; ///< [batch x square_limbs x d]; null unless the format has them

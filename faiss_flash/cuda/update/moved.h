@@ -11,7 +11,6 @@ namespace faiss_flash::cuda {
 
 class MovedPoints {
    public:
-    MovedPoints() = default;
     /// Of `batch` problems of n points and k clusters.
     MovedPoints(int64_t batch, int64_t n, int64_t k, Arena& arena);
 
@@ -21,10 +20,10 @@ class MovedPoints {
     Entries find(const int32_t* ids, IterationCounts* counts, cudaStream_t stream);
 
    private:
-    int64_t batch_ = 0, n_ = 0, k_ = 0, capacity_ = 0;
-    int32_t* previous_ = nullptr; ///< [batch x n]
-    uint32_t* moved_ = nullptr;   ///< [batch] entries; up to 2^31
-    int2* list_ = nullptr;        ///< [batch x capacity]
+    int64_t batch_, n_, k_, capacity_;
+    int32_t* previous_; ///< [batch x n]
+    uint32_t* moved_;   ///< [batch] entries; up to 2^31
+    int2* list_;        ///< [batch x capacity]
 };
 
 } // namespace faiss_flash::cuda

@@ -13,7 +13,6 @@ namespace faiss_flash::cuda {
 /// integers are the same in any.
 class EntryOrder {
    public:
-    EntryOrder() = default;
     /// Room for `batch` problems of n points and k clusters.
     EntryOrder(int64_t batch, int64_t n, int64_t k, Arena& arena);
 
@@ -29,7 +28,7 @@ class EntryOrder {
     const int2* get() const { return order_; }
 
    private:
-    int64_t batch_ = 0, n_ = 0, k_ = 0;
+    int64_t batch_, n_, k_;
     int2* order_ = nullptr;     ///< [batch x n]
     int32_t* counts_ = nullptr; ///< [batch x k] of each cluster: entries,
     int32_t* places_ = nullptr; ///< [batch x k] and the next free place; null for a short sort

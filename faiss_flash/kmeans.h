@@ -75,8 +75,11 @@ struct VectorView {
     int64_t n = 0;              ///< rows
     int64_t d = 0;              ///< coordinates a row
     DType dtype = DType::f32;   ///< ignored when decoder is set
-    /// Where data points to. Work on the device that was queued before the call is waited for.
-    MemorySpace space = MemorySpace::host;
+    MemorySpace space = MemorySpace::host; ///< where data points to
+    /// Of space device: the CUDA stream (a cudaStream_t; the legacy default stream is
+    /// cudaStreamLegacy) whose work makes the rows: what was queued there before the call is waited
+    /// for, by the device alone. nullptr: not known, all work of the device is waited for.
+    void* stream = nullptr;
     int64_t row_stride = 0;              ///< bytes from row to row; 0 = packed rows
     const RowDecoder* decoder = nullptr; ///< set: rows are codes of row_stride bytes
 
@@ -108,6 +111,9 @@ struct KMeansOptions {
     /// "auto": the best that can read the points, or what the environment variable
     /// FAISS_FLASH_DEVICE says; "cpu", "cuda" (the first GPU), "cuda:0", "cuda:1", ...
     std::string device = "auto";
+    /// Bytes of a GPU's memory that a call may take at a time, beside the caller's own; what does
+    /// not fit runs on the CPU, as where the GPU's memory does not suffice. 0: what is free.
+    int64_t memory_limit = 0;
     int niter = 25;             ///< iterations a restart; 0: the initial centroids, no statistics
     int nredo = 1;              ///< restarts, > 0; the one with the best last objective wins
     bool spherical = false;     ///< centroids are scaled to length 1 after every update

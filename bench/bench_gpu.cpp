@@ -7,7 +7,7 @@
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
-#include <faiss_flash/cuda/rows.h>
+#include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
 #include <faiss_flash/cuda/update/means.h>
@@ -97,8 +97,11 @@ void update(State& state, Shape shape, DType dtype) {
             Precision::exact,
             false,
             false};
-    const Format format =
-            Format::plan(cuda::find_ranges(rows, nullptr, shape.n, nullptr), workload);
+    cuda::Allocated<cuda::ColumnExtremes> extremes(nullptr, [&](cuda::Arena& arena) {
+        return cuda::ColumnExtremes(shape.batch, shape.d, arena);
+    });
+    extremes->find(rows, nullptr);
+    const Format format = Format::plan(extremes->facts(nullptr), workload);
     cuda::Allocated<cuda::SumFormat> sum_format(nullptr, [&](cuda::Arena& arena) {
         return cuda::SumFormat(format, workload, dtype, arena);
     });
@@ -149,12 +152,15 @@ void assign_exact(State& state, Shape shape, bool first, int64_t copies, DType d
     const cuda::Buffer<IterationCounts> counts(1, nullptr);
     cuda::check(cudaMemset(counts.get(), 0, sizeof(IterationCounts)), "clearing");
     const bench::TakenMemory memory;
-    const cuda::Buffer<float> rows(n * static_cast<size_t>(shape.d), nullptr);
+    const int64_t row_bytes = shape.d * dtype_size(view.dtype);
+    const cuda::DeviceRows rows{view.data, view.dtype, 1, shape.n, shape.d, row_bytes};
+    cuda::Allocated<cuda::ColumnExtremes> extremes(
+            nullptr, [&](cuda::Arena& arena) { return cuda::ColumnExtremes(1, shape.d, arena); });
     cuda::Allocated<cuda::DevicePoints> points(nullptr, [&](cuda::Arena& arena) {
-        return cuda::DevicePoints(rows.get(), shape.n, shape.d, arena);
+        return cuda::DevicePoints(shape.n, shape.d, arena);
     });
-    cuda::load_rows(Points(view), 0, shape.n, rows.get(), shape.d, nullptr);
-    points->prepare(shape.n, cuda::values_of(Points(view)), nullptr);
+    extremes->find(rows, nullptr);
+    points->prepare(rows, *extremes, cuda::values_of(Points(view)), nullptr);
     cuda::Allocated<cuda::ExactWorkspace> workspace(nullptr, [&](cuda::Arena& arena) {
         return cuda::ExactWorkspace(shape.n, shape.d, shape.k, Metric::l2, arena);
     });

@@ -58,6 +58,9 @@ class Backend {
     /// A NaN or Inf of one of the problems, if any: the first of that problem.
     virtual std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const = 0;
 
+    /// True where a shard's scan finds rows with a NaN or an Inf: nobody need look for them before.
+    virtual bool scan_checks() const { return false; }
+
     /// Makes ready for clustering.
     virtual std::unique_ptr<Worker> start(const Workload& workload) const = 0;
 

@@ -3,9 +3,23 @@
 #include <faiss_flash/core/objective.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace faiss_flash {
+
+namespace {
+
+/// How much closer a value's last bit is to its first than in a float32. Products with weights have
+/// more bits.
+int missing_bits(const Workload& workload) {
+    if (workload.decoded || workload.weighted || workload.dtype == DType::f32) {
+        return 0;
+    }
+    return workload.dtype == DType::f16 ? 13 : 16; // of bf16, and of bytes: 8 bits are left
+}
+
+} // namespace
 
 Workload workload_of(
         const VectorView& points,
@@ -26,6 +40,14 @@ Workload workload_of(
             points.space};
 }
 
+bool all_finite(const RowFacts& facts) {
+    return std::all_of(facts.begin(), facts.end(), [](const ColumnRange& range) {
+        const auto& largest = range.largest;
+        return std::all_of(
+                largest.begin(), largest.end(), [](double value) { return std::isfinite(value); });
+    });
+}
+
 void merge(RowFacts& facts, const RowFacts& others) {
     for (size_t b = 0; b < facts.size(); b++) {
         facts[b].merge(others[b]);
@@ -34,7 +56,11 @@ void merge(RowFacts& facts, const RowFacts& others) {
 
 Format Format::plan(RowFacts facts, const Workload& workload) {
     Format format;
-    for (const ColumnRange& range : facts) {
+    for (const ColumnRange& found : facts) {
+        ColumnRange range = found;
+        for (double& smallest : range.smallest) {
+            smallest = std::ldexp(smallest, missing_bits(workload));
+        }
         format.columns.push_back(FixedPoint::plan(range, workload.n));
         format.limbs = std::max(format.limbs, format.columns.back().limbs);
         if (workload.metric == Metric::l2 && !workload.weighted) {

@@ -30,8 +30,12 @@ Workload workload_of(
         const KMeansOptions& options);
 
 /// What one pass over a shard's rows finds, of each problem: the range of weight * x in every of
-/// d columns, and of the weights themselves in column d.
+/// d columns, and of the weights themselves in column d. A column with a NaN or an Inf may have an
+/// infinite one.
 using RowFacts = std::vector<ColumnRange>;
+
+/// False where a range is infinite.
+bool all_finite(const RowFacts& facts);
 
 /// Those of two shards' rows together.
 void merge(RowFacts& facts, const RowFacts& others);

@@ -184,15 +184,30 @@ std::vector<KMeansResult> train(
     std::vector<std::vector<float>> weights;
     std::vector<std::vector<float>> initial;
     std::vector<KMeansResult> results;
-    reject_non_finite_points(backend, inputs);
+    const KMeansInput& front = *inputs.front();
+    const bool all_trained_on = points_trained_on(front.points.n, k, options) == front.points.n;
+    // A scan reads what is clustered.
+    const bool scanned =
+            backend.scan_checks() && all_trained_on && front.points.n > k && options.niter > 0;
+    const auto reject_non_finite = [&] {
+        reject_non_finite_points(backend, inputs);
+        for (const Problem& problem : problems) {
+            reject_non_finite_codes(problem.points);
+        }
+    };
     for (const KMeansInput* input : inputs) {
         problems.push_back({choose_training_points(input->points, k, options)});
-        reject_non_finite_codes(problems.back().points);
-        if (problems.back().points.n() == k) {
+    }
+    if (!scanned) {
+        reject_non_finite();
+    }
+    for (size_t b = 0; b < inputs.size(); b++) {
+        const KMeansInput* input = inputs[b];
+        if (problems[b].points.n() == k) {
             results.push_back(copy_points(backend, input->points, k, options.verbose));
             continue;
         }
-        weights.push_back(gather_weights(input->weights, problems.back().points));
+        weights.push_back(gather_weights(input->weights, problems[b].points));
         const int64_t given = std::min(k, input->initial_centroids.n);
         initial.push_back(
                 given > 0 ? to_floats(input->initial_centroids, given) : std::vector<float>());
@@ -205,13 +220,15 @@ std::vector<KMeansResult> train(
     }
     if (options.verbose) {
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-        const KMeansInput& first = *inputs.front();
-        const int64_t given = std::min(k, first.initial_centroids.n);
-        print_plan(backend, first, problems.front().points, k, given, spent.count(), options);
+        const int64_t given = std::min(k, front.initial_centroids.n);
+        print_plan(backend, front, problems.front().points, k, given, spent.count(), options);
     }
     int64_t told = 0; // iterations that the callback has seen: a second try repeats them
     const auto run = [&](const Backend& chosen) {
         KMeansOptions once = options;
+        if (&chosen != &backend && scanned) {
+            reject_non_finite();
+        }
         if (options.verbose && &chosen != &backend) {
             std::printf("  %s cannot hold it: running on the CPU\n", backend.name());
         }
@@ -227,7 +244,12 @@ std::vector<KMeansResult> train(
         }
         return run_lloyd(chosen, problems, initial, k, once, checkpoint);
     };
-    return on_backend_or_host(backend, inputs.front()->points, run);
+    try {
+        return on_backend_or_host(backend, front.points, run);
+    } catch (const NonFiniteRows&) {
+        reject_non_finite(); // throws: it finds the place
+        throw;
+    }
 }
 
 /// Fills the assignments and distances of problems that ran together.

@@ -37,6 +37,9 @@ void Pieces::make(
     for (size_t i = 1; i < shards_.size(); i++) {
         merge(facts, shards_[i]->scan());
     }
+    if (!all_finite(facts)) {
+        throw NonFiniteRows();
+    }
     format_ = Format::plan(std::move(facts), workload);
     for (const auto& shard : shards_) {
         shard->prepare(format_);

@@ -64,7 +64,7 @@ using Launches = std::vector<int64_t>;
 class Shard {
    public:
     virtual ~Shard() = default;
-    /// One pass over the rows.
+    /// One pass over the rows; where Backend::scan_checks(), it finds those with a NaN or an Inf.
     virtual RowFacts scan() = 0;
     /// Takes all the memory that iterations need. Throws BeyondFast.
     virtual void prepare(const Format& format) = 0;
@@ -148,6 +148,9 @@ class Worker {
     virtual int enter() const { return 0; }
     virtual void leave(int /*before*/) const noexcept {}
 };
+
+/// Thrown where a scan has found a row with a NaN or an Inf.
+struct NonFiniteRows {};
 
 /// Thrown by Shard::prepare() where Precision::fast cannot hold the products of the points.
 struct BeyondFast {};

@@ -20,20 +20,26 @@ constexpr int64_t kRows = 4096;                     // of a host loop's pieces
 
 /// Rows on the device, and what is found of them.
 struct AssignedRows {
-    AssignedRows(const Workload& workload, Method method, bool measures, Arena& arena)
-        : assigner(make_assigner(method, workload, false, arena)),
+    AssignedRows(
+            const Workload& workload, Method method, bool in_place, bool measures, Arena& arena)
+        : assigner(make_assigner(method, workload, in_place, arena)),
+          extremes(workload.batch, workload.d, arena),
           ids(arena.take<int32_t>(workload.batch * workload.n)),
           values(measures ? arena.take<double>(workload.batch * workload.n) : nullptr),
           counts(arena.take<IterationCounts>(workload.batch)) {}
 
     std::unique_ptr<Assigner> assigner;
+    ColumnExtremes extremes;
     int32_t* ids;            ///< [batch x n]
     double* values;          ///< [batch x n], or null where nothing is measured
     IterationCounts* counts; ///< [batch]
 };
 
-Workload exact_workload(int64_t batch, int64_t n, int64_t k, int64_t d, Metric metric) {
-    return {batch, n, d, k, metric, DType::f32, Precision::exact, false, false};
+Workload exact_workload(
+        int64_t batch, int64_t n, int64_t k, const VectorView& points, Metric metric) {
+    KMeansOptions options;
+    options.metric = metric;
+    return workload_of(points, false, batch, n, k, options);
 }
 
 /// Of as many problems as there are centroids [batch x k x d] on the device. False, with nothing
@@ -46,7 +52,8 @@ bool assign_loaded(
         Method method,
         cudaStream_t stream) {
     const int64_t n = problems.front().points.n();
-    const int64_t d = problems.front().points.d();
+    const VectorView& view = problems.front().points.view();
+    const int64_t d = view.d;
     const auto batch = static_cast<int64_t>(problems.size());
     const bool measures = problems.front().distances != nullptr;
     const bool direct = method == Method::direct;
@@ -58,18 +65,18 @@ bool assign_loaded(
             [](const Assignment& problem) {
                 return Problem{problem.points, nullptr};
             });
-    const Workload workload = exact_workload(batch, n, k, d, metric);
-    const Allocated<AssignedRows> found(
-            stream, [&](Arena& arena) { return AssignedRows(workload, method, measures, arena); });
+    const Workload workload = exact_workload(batch, n, k, view, metric);
+    const bool in_place = stay_in_place(method, rows);
+    Allocated<AssignedRows> found(stream, [&](Arena& arena) {
+        return AssignedRows(workload, method, in_place, measures, arena);
+    });
     found->assigner->load(rows, stream);
-    const auto* values = static_cast<const float*>(found->assigner->rows().data);
-    if (direct) {
-        VectorView loaded = VectorView::of(values, batch * n, d);
-        loaded.space = MemorySpace::device;
-        if (find_non_finite({Points(loaded)}, stream)) {
-            return false;
-        }
+    const DeviceRows loaded = found->assigner->rows();
+    found->extremes.find(loaded, stream);
+    if (direct && !all_finite(found->extremes.facts(stream))) {
+        return false;
     }
+    found->assigner->prepare(found->extremes, stream);
     const size_t counts_bytes = problems.size() * sizeof(IterationCounts);
     check(cudaMemsetAsync(found->counts, 0, counts_bytes, stream), "clearing counts");
     double* measured = direct ? nullptr : found->values;
@@ -77,7 +84,7 @@ bool assign_loaded(
     for (int64_t b = 0; direct && measures && b < batch; b++) {
         const float* own = centroids + b * k * d;
         const int32_t* ids = found->ids + b * n;
-        measure(values + b * n * d, n, d, own, k, metric, ids, found->values + b * n, stream);
+        measure(loaded.of_problem(b), own, k, metric, ids, found->values + b * n, stream);
     }
     Event done; // waits as one waits who may want to stop
     done.record(stream);
@@ -106,7 +113,7 @@ void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric) {
     const Points& points = problem.points;
     const int64_t d = points.d();
     const int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * d)));
-    require_room("an assignment", assign_bytes(1, chunk, k, d, Method::exact));
+    require_room("an assignment", assign_bytes(1, chunk, k, points.view(), Method::exact));
     const Stream stream;
     const Buffer<float> centroids(static_cast<size_t>(k * d), stream.get());
     copy(centroids.get(), problem.centroids, k * d, cudaMemcpyHostToDevice, stream.get());
@@ -133,10 +140,12 @@ bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric 
     return assign_loaded(problems, centroids.get(), k, metric, Method::direct, stream.get());
 }
 
-int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, int64_t d, Method method) {
-    const Workload workload = exact_workload(batch, n, k, d, Metric::l2);
-    return bytes_of([&](Arena& arena) { return AssignedRows(workload, method, true, arena); }) +
-           4 * batch * k * d + static_cast<int64_t>(kPinnedBlock);
+int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, const VectorView& view, Method method) {
+    const Workload workload = exact_workload(batch, n, k, view, Metric::l2);
+    const bool in_place = view.space == MemorySpace::device; // as a rule
+    const int64_t assignment = bytes_of(
+            [&](Arena& arena) { return AssignedRows(workload, method, in_place, true, arena); });
+    return assignment + 4 * batch * k * view.d + static_cast<int64_t>(kPinnedBlock);
 }
 
 } // namespace faiss_flash::cuda

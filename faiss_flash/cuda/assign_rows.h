@@ -16,7 +16,8 @@ void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric);
 /// problems. False, with nothing written, where some row is not finite: the kernel takes none.
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric);
 
-/// Bytes of device memory that an assignment of all rows at a time takes.
-int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, int64_t d, Method method);
+/// Bytes of device memory that an assignment takes, of n rows such as the view's of each problem at
+/// a time.
+int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, const VectorView& view, Method method);
 
 } // namespace faiss_flash::cuda

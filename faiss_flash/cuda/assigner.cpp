@@ -2,6 +2,9 @@
 
 #include <faiss_flash/cuda/direct/assigner.h>
 
+#include <cstdint>
+#include <vector>
+
 namespace faiss_flash::cuda {
 
 Method method_for(const Workload& workload) {
@@ -14,10 +17,35 @@ Method method_for(const Workload& workload) {
 }
 
 DType rows_type(Method method, const Workload& workload) {
-    if (method != Method::fast) {
-        return DType::f32;
+    if (method == Method::fast) {
+        return workload.dtype == DType::bf16 ? DType::bf16 : DType::f16;
     }
-    return workload.dtype == DType::bf16 ? DType::bf16 : DType::f16;
+    return workload.decoded ? DType::f32 : workload.dtype;
+}
+
+bool stay_in_place(Method method, const std::vector<Problem>& problems) {
+    const Points& front = problems.front().points;
+    const VectorView& view = front.view();
+    const bool fast = method == Method::fast;
+    if (view.space != MemorySpace::device || view.decoder ||
+        (fast && dtype_size(view.dtype) != 2)) {
+        return false;
+    }
+    // The tensor cores' rows end with zeros, and begin at multiples of 16 bytes.
+    const int64_t alignment = fast ? 16 : row_alignment(view.dtype, view.d);
+    const bool packed = view.row_stride == view.d * dtype_size(view.dtype);
+    const auto* first = static_cast<const uint8_t*>(view.data);
+    int64_t before = 0; // bytes of the problems before
+    for (const Problem& problem : problems) {
+        const Points& points = problem.points;
+        if (points.selected() || points.view().row_stride != view.row_stride ||
+            points.view().dtype != view.dtype || points.view().data != first + before) {
+            return false;
+        }
+        before += front.n() * view.row_stride;
+    }
+    return (packed || !fast) && view.row_stride % alignment == 0 &&
+           reinterpret_cast<uintptr_t>(first) % static_cast<uintptr_t>(alignment) == 0;
 }
 
 std::unique_ptr<Assigner> make_assigner(
@@ -26,11 +54,11 @@ std::unique_ptr<Assigner> make_assigner(
         case Method::fast:
             return fast_assigner(workload, in_place, arena);
         case Method::direct:
-            return std::make_unique<DirectAssigner>(workload, arena);
+            return std::make_unique<DirectAssigner>(workload, in_place, arena);
         case Method::exact:
             break;
     }
-    return exact_assigner(workload, arena);
+    return exact_assigner(workload, in_place, arena);
 }
 
 bool fast_holds(DType dtype, double largest) {

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <faiss_flash/core/shard.h>
+#include <faiss_flash/cuda/device_rows.h>
+#include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/runtime/arena.h>
-#include <faiss_flash/cuda/update/sum_format.h>
 
 #include <cuda_runtime_api.h>
 
@@ -28,10 +29,12 @@ struct AssignmentArrays {
 class Assigner {
    public:
     virtual ~Assigner() = default;
-    /// Brings the rows of problems of the shape that it was made for to the device, and makes them
-    /// ready; before anything else. Waits only for the host's own memory to be read.
+    /// Brings the rows of problems of the shape that it was made for to the device, unless they
+    /// stay in place; before anything else. Waits only for the host's own memory to be read.
     virtual void load(const std::vector<Problem>& problems, cudaStream_t stream) = 0;
     virtual DeviceRows rows() const = 0;
+    /// Makes the rows ready, whose extremes have been found or will be before on the stream.
+    virtual void prepare(const ColumnExtremes& /*extremes*/, cudaStream_t /*stream*/) {}
     /// To the best of centroids [batch x k x d].
     virtual void assign(
             const float* centroids, const AssignmentArrays& output, cudaStream_t stream) = 0;
@@ -52,18 +55,19 @@ enum class Method : uint8_t {
 /// What suits a workload best.
 Method method_for(const Workload& workload);
 
-/// The rows' type on the device: f32, f16 or bf16.
+/// The rows' type on the device: their own, but for decoded ones, which are f32, and bytes of the
+/// fast method, which are f16.
 DType rows_type(Method method, const Workload& workload);
 
-/// True for f16 and bf16 rows that lie side by side on the device: the fast method leaves them
-/// where they are.
-bool stay_in_place(const std::vector<Problem>& problems);
+/// True for rows that the method reads where they lie: side by side on the device, problem after
+/// problem, in the type and the alignment that it wants.
+bool stay_in_place(Method method, const std::vector<Problem>& problems);
 
-/// in_place: of the fast method, what stay_in_place() says of the problems.
+/// in_place: what stay_in_place() says of the problems.
 std::unique_ptr<Assigner> make_assigner(
         Method method, const Workload& workload, bool in_place, Arena& arena);
 
-std::unique_ptr<Assigner> exact_assigner(const Workload& workload, Arena& arena);
+std::unique_ptr<Assigner> exact_assigner(const Workload& workload, bool in_place, Arena& arena);
 
 std::unique_ptr<Assigner> fast_assigner(const Workload& workload, bool in_place, Arena& arena);
 

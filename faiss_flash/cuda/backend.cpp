@@ -108,6 +108,8 @@ class CudaBackend final : public Backend {
         return cuda::find_non_finite(problems, stream.get());
     }
 
+    bool scan_checks() const override { return true; }
+
     std::unique_ptr<Worker> start(const Workload& workload) const override {
         const DeviceGuard guard(device_);
         require_shape(workload);
@@ -194,7 +196,7 @@ class CudaBackend final : public Backend {
         const DeviceGuard guard(device_);
         const Points& first = problems.front().points;
         const auto batch = static_cast<int64_t>(problems.size());
-        const int64_t bytes = assign_bytes(batch, first.n(), k, first.d(), Method::direct);
+        const int64_t bytes = assign_bytes(batch, first.n(), k, first.view(), Method::direct);
         const bool together =
                 batch > 1 && batch <= kMostProblems && batch * first.n() <= kMostRows &&
                 direct_pays(batch, first.n(), k, first.d()) && bytes <= free_device_bytes();

@@ -1,4 +1,5 @@
 // Budget: every row once in its own type, once in the other.
+#include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/check.h>
@@ -49,6 +50,20 @@ __global__ void gather_kernel(const Source source, Out* out, int64_t stride) {
     }
 }
 
+/// Rows of `units` units to out, packed; a warp a row.
+template <class Unit>
+__global__ void pack_kernel(const Source source, int64_t units, Unit* out) {
+    const int64_t i = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+    if (i >= source.n) {
+        return;
+    }
+    const int64_t row = source.selection ? source.selection[i] : i;
+    const auto* from = reinterpret_cast<const Unit*>(source.data + row * source.row_bytes);
+    for (int64_t unit = threadIdx.x; unit < units; unit += 32) {
+        out[i * units + unit] = from[unit];
+    }
+}
+
 /// Rows [count x batch x d] of the problems side by side to out [batch x n x d], from row `first`
 /// on.
 __global__ void deal_kernel(
@@ -89,6 +104,24 @@ Buffer<int64_t> selected_rows(const Points& points, int64_t first, int64_t n, cu
     return selection;
 }
 
+/// Rows on the device; selection: keeps their numbers.
+Source source_of(
+        const Points& points,
+        int64_t first,
+        int64_t n,
+        Buffer<int64_t>& selection,
+        cudaStream_t stream) {
+    const VectorView& view = points.view();
+    const auto* data = static_cast<const uint8_t*>(view.data);
+    Source source{data + first * view.row_stride, view.row_stride, nullptr, n, view.d};
+    if (points.selected()) {
+        selection = selected_rows(points, first, n, stream);
+        source.data = data;
+        source.selection = selection.get();
+    }
+    return source;
+}
+
 template <class Out>
 void gather_from_device(
         const Points& points,
@@ -98,14 +131,8 @@ void gather_from_device(
         int64_t stride,
         cudaStream_t stream) {
     const VectorView& view = points.view();
-    const auto* data = static_cast<const uint8_t*>(view.data);
     Buffer<int64_t> selection;
-    Source source{data + first * view.row_stride, view.row_stride, nullptr, n, view.d};
-    if (points.selected()) {
-        selection = selected_rows(points, first, n, stream);
-        source.data = data;
-        source.selection = selection.get();
-    }
+    const Source source = source_of(points, first, n, selection, stream);
     with_element(view.dtype, [&](auto element) {
         gather_kernel<decltype(element), Out>
                 <<<blocks_of(n * stride, kThreads), kThreads, 0, stream>>>(source, out, stride);
@@ -149,15 +176,15 @@ void load_rows(
 namespace {
 
 /// True where the problems are slices, one after the other, of the rows of one host matrix.
-bool are_columns(const std::vector<Points>& problems) {
-    const VectorView& first = problems.front().view();
+bool are_columns(const std::vector<Problem>& problems) {
+    const VectorView& first = problems.front().points.view();
     const auto batch = static_cast<int64_t>(problems.size());
     const int64_t bytes = first.d * dtype_size(first.dtype);
     if (first.space == MemorySpace::device || first.decoder || first.row_stride < batch * bytes) {
         return false;
     }
     for (int64_t b = 0; b < batch; b++) {
-        const Points& points = problems[static_cast<size_t>(b)];
+        const Points& points = problems[static_cast<size_t>(b)].points;
         const VectorView& view = points.view();
         if (points.selected() || view.dtype != first.dtype || view.space != first.space ||
             view.decoder || view.row_stride != first.row_stride ||
@@ -170,23 +197,83 @@ bool are_columns(const std::vector<Points>& problems) {
 
 } // namespace
 
-void load_batch(const std::vector<Points>& problems, float* out, cudaStream_t stream) {
+namespace {
+
+void load_columns(const std::vector<Problem>& problems, float* out, cudaStream_t stream) {
     const auto batch = static_cast<int64_t>(problems.size());
-    const int64_t n = problems.front().n();
-    const int64_t d = problems.front().d();
-    if (!are_columns(problems)) {
-        for (int64_t b = 0; b < batch; b++) {
-            load_rows(problems[static_cast<size_t>(b)], 0, n, out + b * n * d, d, stream);
-        }
-        return;
-    }
-    VectorView matrix = problems.front().view();
+    const Points& front = problems.front().points;
+    const int64_t n = front.n();
+    const int64_t d = front.d();
+    VectorView matrix = front.view();
     matrix.d = batch * d;
     upload(Points(matrix), 0, n, stream, [&](const float* rows, int64_t done, int64_t count) {
         deal_kernel<<<blocks_of(count * matrix.d, kThreads), kThreads, 0, stream>>>(
                 rows, count, batch, d, n, done, out);
         check_launch("dealing out columns");
     });
+}
+
+/// Rows as they are on the device, packed.
+void pack_rows(const Points& points, uint8_t* out, cudaStream_t stream) {
+    const VectorView& view = points.view();
+    Buffer<int64_t> selection;
+    const Source source = source_of(points, 0, points.n(), selection, stream);
+    const int64_t bytes = view.d * dtype_size(view.dtype);
+    const auto places = reinterpret_cast<uintptr_t>(source.data) |
+                        static_cast<uintptr_t>(view.row_stride) | static_cast<uintptr_t>(bytes);
+    constexpr int kRows = 8; // of a block
+    const auto launch = [&](auto unit) {
+        using Unit = decltype(unit);
+        pack_kernel<<<blocks_of(points.n(), kRows), dim3(32, kRows), 0, stream>>>(
+                source, bytes / static_cast<int64_t>(sizeof(Unit)), reinterpret_cast<Unit*>(out));
+    };
+    if (places % sizeof(uint4) == 0) {
+        launch(uint4());
+    } else if (places % sizeof(uint32_t) == 0) {
+        launch(uint32_t());
+    } else {
+        launch(uint8_t());
+    }
+    check_launch("packing rows");
+}
+
+} // namespace
+
+LoadedRows::LoadedRows(const Workload& workload, bool in_place, Arena& arena)
+    : rows_{nullptr,
+            workload.decoded ? DType::f32 : workload.dtype,
+            workload.batch,
+            workload.n,
+            workload.d,
+            0} {
+    rows_.row_bytes = rows_.d * dtype_size(rows_.dtype);
+    copy_ = in_place ? nullptr : arena.take<uint8_t>(rows_.batch * rows_.n * rows_.row_bytes);
+}
+
+void LoadedRows::load(const std::vector<Problem>& problems, cudaStream_t stream) {
+    const VectorView& front = problems.front().points.view();
+    if (!copy_) {
+        rows_.data = front.data;
+        rows_.row_bytes = front.row_stride;
+        return;
+    }
+    rows_.data = copy_;
+    if (problems.size() > 1 && rows_.dtype == DType::f32 && are_columns(problems)) {
+        load_columns(problems, reinterpret_cast<float*>(copy_), stream);
+        return;
+    }
+    for (int64_t b = 0; b < rows_.batch; b++) {
+        const Points& points = problems[static_cast<size_t>(b)].points;
+        uint8_t* to = copy_ + b * rows_.n * rows_.row_bytes;
+        if (front.space == MemorySpace::device) {
+            pack_rows(points, to, stream);
+            continue;
+        }
+        with_element(rows_.dtype, [&](auto element) {
+            using Element = decltype(element);
+            cuda::load(points, 0, rows_.n, reinterpret_cast<Element*>(to), rows_.d, stream);
+        });
+    }
 }
 
 void load_halves(
@@ -204,30 +291,48 @@ void load_halves(
     }
 }
 
+namespace {
+
+/// True where one of the problem's values is a NaN or an Inf.
+bool has_non_finite_values(const Points& points, cudaStream_t stream) {
+    const VectorView& view = points.view();
+    const DeviceRows rows{view.data, view.dtype, 1, view.n, view.d, view.row_stride};
+    const auto places =
+            reinterpret_cast<uintptr_t>(view.data) | static_cast<uintptr_t>(view.row_stride);
+    if (places % static_cast<uintptr_t>(row_alignment(view.dtype, view.d)) != 0) {
+        return true; // for all that is known
+    }
+    Allocated<ColumnExtremes> extremes(
+            stream, [&](Arena& arena) { return ColumnExtremes(1, view.d, arena); });
+    extremes->find(rows, stream);
+    return !all_finite(extremes->facts(stream));
+}
+
+} // namespace
+
 std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems, cudaStream_t stream) {
     constexpr unsigned long long kNone = ~0ull;
-    std::vector<unsigned long long> found(problems.size());
-    const auto count = static_cast<int64_t>(found.size());
-    const Buffer<unsigned long long> first(found.size(), stream);
-    check(cudaMemsetAsync(first.get(), 0xFF, found.size() * sizeof(kNone), stream), "clearing");
-    for (size_t b = 0; b < problems.size(); b++) {
-        const VectorView& view = problems[b].view();
+    const Buffer<unsigned long long> first(1, stream);
+    for (const Points& points : problems) {
+        if (points.n() == 0 || !has_non_finite_values(points, stream)) {
+            continue;
+        }
+        const VectorView& view = points.view();
+        check(cudaMemsetAsync(first.get(), 0xFF, sizeof(kNone), stream), "clearing");
         const Source source{
                 static_cast<const uint8_t*>(view.data), view.row_stride, nullptr, view.n, view.d};
         with_element(view.dtype, [&](auto element) {
             non_finite_kernel<decltype(element)>
                     <<<blocks_of(view.n * view.d, kThreads), kThreads, 0, stream>>>(
-                            source, first.get() + b);
+                            source, first.get());
         });
         check_launch("looking for values that are not finite");
-    }
-    copy(found.data(), first.get(), count, cudaMemcpyDeviceToHost, stream);
-    check(cudaStreamSynchronize(stream), "looking for values that are not finite");
-    for (size_t b = 0; b < problems.size(); b++) {
-        if (found[b] != kNone) {
-            const auto at = static_cast<int64_t>(found[b]);
-            const int64_t d = problems[b].d();
-            return NonFinite{at / d, at % d};
+        unsigned long long found = kNone;
+        copy(&found, first.get(), 1, cudaMemcpyDeviceToHost, stream);
+        check(cudaStreamSynchronize(stream), "looking for values that are not finite");
+        if (found != kNone) {
+            const auto at = static_cast<int64_t>(found);
+            return NonFinite{at / view.d, at % view.d};
         }
     }
     return std::nullopt;

@@ -3,6 +3,9 @@
 
 #include <faiss_flash/core/backend.h>
 #include <faiss_flash/core/points.h>
+#include <faiss_flash/core/shard.h>
+#include <faiss_flash/cuda/device_rows.h>
+#include <faiss_flash/cuda/runtime/arena.h>
 
 #include <cuda_runtime_api.h>
 
@@ -22,10 +25,6 @@ void load_rows(
         int64_t stride,
         cudaStream_t stream);
 
-/// out [batch x n x d]: the rows of problems of equal n and d, packed. Problems that are the
-/// columns of one matrix in the host's memory are read as one.
-void load_batch(const std::vector<Points>& problems, float* out, cudaStream_t stream);
-
 /// The same as load_rows(), rounded to f16 or bf16.
 void load_halves(
         const Points& points,
@@ -35,6 +34,21 @@ void load_halves(
         uint16_t* out,
         int64_t stride,
         cudaStream_t stream);
+
+/// Rows of the problems of a workload on the device, in their own type but for decoded ones, which
+/// are float32: where they lie or in a copy, packed.
+class LoadedRows {
+   public:
+    /// in_place: the problems' rows stay where they are.
+    LoadedRows(const Workload& workload, bool in_place, Arena& arena);
+    /// Waits only for the host's own memory to be read.
+    void load(const std::vector<Problem>& problems, cudaStream_t stream);
+    const DeviceRows& get() const { return rows_; }
+
+   private:
+    DeviceRows rows_;
+    uint8_t* copy_; ///< or null
+};
 
 /// A NaN or Inf of one of the problems, whose rows are on the device: the first of that problem.
 std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems, cudaStream_t stream);

@@ -2,7 +2,11 @@
 #pragma once
 
 #include <faiss_flash/core/points.h>
+#include <faiss_flash/cuda/device_rows.h>
+#include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/runtime/arena.h>
+
+#include <vector_types.h>
 
 #include <cstdint>
 
@@ -20,22 +24,30 @@ Values values_of(const Points& points);
 /// On the device, of each problem of a batch.
 struct Scaling {
     Scaling(int64_t batch, int64_t d, Arena& arena);
-    /// From rows [batch x n x d].
-    void find(const float* rows, int64_t n, Values values, cudaStream_t stream);
+    /// From rows and their extremes. Queued.
+    void find(
+            const DeviceRows& rows,
+            const ColumnExtremes& extremes,
+            Values values,
+            cudaStream_t stream);
 
     int64_t batch, d;
     float* mean;        ///< [batch x d]
     float* mean_length; ///< [batch]
     float* scale;       ///< [batch] powers of two
+
+   private:
+    int64_t parts_; ///< of the sample of a problem, each summed up by itself
+    double2* sums_; ///< [batch x parts x d] of a part's values and of their squares
 };
 
-/// Raises largest [batch] to the largest finite |x_j - mean_j| of rows [batch x n x d], mean
+/// Raises largest [batch] to the largest finite |c_j - mean_j| of centroids [batch x k x d], mean
 /// [batch x d]; all on the device.
 void find_largest(
-        const float* rows,
+        const float* centroids,
         const float* mean,
         int64_t batch,
-        int64_t n,
+        int64_t k,
         int64_t d,
         float* largest,
         cudaStream_t stream);

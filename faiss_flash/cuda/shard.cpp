@@ -15,11 +15,13 @@ namespace {
 struct ShardRows {
     ShardRows(const Workload& workload, Method method, bool in_place, Arena& arena)
         : assigner(make_assigner(method, workload, in_place, arena)),
+          extremes(workload.batch, workload.d, arena),
           weights(workload.weighted ? arena.take<float>(workload.n) : nullptr),
           values(workload.weighted ? arena.take<double>(workload.n) : nullptr),
           ids(arena.take<int32_t>(workload.batch * workload.n)) {}
 
     std::unique_ptr<Assigner> assigner;
+    ColumnExtremes extremes;
     float* weights; ///< [n] or null
     double* values; ///< [n] of weighted rows, as AssignmentArrays'; else null
     int32_t* ids;   ///< [batch x n]
@@ -40,7 +42,7 @@ class CudaShard final : public Shard {
           format_(std::move(format)),
           stream_(stream),
           rows_(stream, [&](Arena& arena) {
-              const bool in_place = method == Method::fast && stay_in_place(problems);
+              const bool in_place = stay_in_place(method, problems);
               return ShardRows(workload_, method, in_place, arena);
           }) {
         rows_->assigner->load(problems, stream);
@@ -52,7 +54,15 @@ class CudaShard final : public Shard {
     ~CudaShard() override { cudaStreamSynchronize(stream_); }
 
     RowFacts scan() override {
-        return find_ranges(rows_->assigner->rows(), rows_->weights, all_rows_, stream_);
+        const DeviceRows rows = rows_->assigner->rows();
+        rows_->extremes.find(rows, stream_);
+        RowFacts facts = rows_->extremes.facts(stream_);
+        if (!all_finite(facts)) {
+            return facts;
+        }
+        // Goes on while the host makes a format of the facts.
+        rows_->assigner->prepare(rows_->extremes, stream_);
+        return rows_->weights ? find_weighted_ranges(rows, rows_->weights, stream_) : facts;
     }
 
     void prepare(const Format& format) override {

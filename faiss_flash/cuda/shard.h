@@ -3,6 +3,7 @@
 
 #include <faiss_flash/core/shard.h>
 #include <faiss_flash/cuda/assigner.h>
+#include <faiss_flash/cuda/update/sum_format.h>
 
 #include <cstdint>
 #include <functional>

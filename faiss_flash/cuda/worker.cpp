@@ -127,8 +127,8 @@ std::unique_ptr<Worker> start_worker(int device, const Workload& workload) {
 
 int64_t device_bytes(const Workload& workload, const Format* format) {
     const Method method = method_for(workload);
-    const bool half = workload.dtype == DType::f16 || workload.dtype == DType::bf16;
-    const bool in_place = half && workload.space == MemorySpace::device; // as a rule
+    const bool converts = method == Method::fast && dtype_size(workload.dtype) == 1;
+    const bool in_place = workload.space == MemorySpace::device && !converts; // as a rule
     const Format typical = format ? Format() : typical_format(workload);
     const Format& known = format ? *format : typical;
     Arena arena;

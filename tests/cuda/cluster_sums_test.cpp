@@ -1,5 +1,6 @@
 /// Sums and means on the device against exact ones, over runs that move some of the points.
 #include <faiss_flash/cuda/device_info.h>
+#include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
 #include <faiss_flash/cuda/update/means.h>
 #include <faiss_flash/cuda/update/row_facts.h>
@@ -77,9 +78,7 @@ struct Update {
 
     explicit Update(const Rows& rows)
         : workload(workload_of(rows.shape)),
-          agreed(Format::plan(
-                  find_ranges(rows.on_device(), rows.weights_on_device(), rows.shape.n, nullptr),
-                  workload)),
+          agreed(Format::plan(facts_of(rows), workload)),
           format(nullptr,
                  [&](Arena& arena) {
                      return SumFormat(agreed, workload, rows.shape.dtype, arena);
@@ -89,6 +88,16 @@ struct Update {
           }) {
         format->load(agreed, nullptr);
         sums->start(nullptr);
+    }
+    static RowFacts facts_of(const Rows& rows) {
+        if (rows.weights_on_device()) {
+            return find_weighted_ranges(rows.on_device(), rows.weights_on_device(), nullptr);
+        }
+        Allocated<ColumnExtremes> extremes(nullptr, [&](Arena& arena) {
+            return ColumnExtremes(rows.shape.batch, rows.shape.d, arena);
+        });
+        extremes->find(rows.on_device(), nullptr);
+        return extremes->facts(nullptr);
     }
     static Workload workload_of(const Case& shape) {
         return {shape.batch,

@@ -68,11 +68,14 @@ TEST_P(Direct, IdsAreTheCpus) {
     const Floats all_centroids = joined(centroids);
     const auto device_points = test::to_device(all_points.data(), all_points.size() * 4);
     const auto device_centroids = test::to_device(all_centroids.data(), all_centroids.size() * 4);
-    const auto* rows = static_cast<const float*>(device_points.get());
+    const DeviceRows rows{device_points.get(), DType::f32, 2, data.n, data.d, 4 * data.d};
     const Stream stream;
     Allocated<Scaling> scaling(
             stream.get(), [&](Arena& arena) { return Scaling(2, data.d, arena); });
-    scaling->find(rows, data.n, Values::any, stream.get());
+    Allocated<ColumnExtremes> extremes(
+            stream.get(), [&](Arena& arena) { return ColumnExtremes(2, data.d, arena); });
+    extremes->find(rows, stream.get());
+    scaling->find(rows, *extremes, Values::any, stream.get());
     for (const Metric metric : {Metric::l2, Metric::inner_product}) {
         SCOPED_TRACE(metric == Metric::l2 ? "l2" : "ip");
         const Allocated<DirectCentroids> table(stream.get(), [&](Arena& arena) {
@@ -83,7 +86,6 @@ TEST_P(Direct, IdsAreTheCpus) {
         const auto counts = test::to_device(zeros.data(), 2 * sizeof(IterationCounts));
         assign_direct(
                 rows,
-                data.n,
                 *scaling,
                 static_cast<const float*>(device_centroids.get()),
                 *table,

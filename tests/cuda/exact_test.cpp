@@ -68,18 +68,22 @@ struct TypedRows {
     }
 };
 
-/// Points on the device, ready to be assigned.
+/// Points on the device in their own type, ready to be assigned.
 struct LoadedPoints {
     LoadedPoints(const Points& from, const Stream& stream)
-        : rows(static_cast<size_t>(from.n() * from.d()), stream.get()),
-          points(stream.get(), [&](Arena& arena) {
-              return DevicePoints(rows.get(), from.n(), from.d(), arena);
-          }) {
-        load_rows(from, 0, from.n(), rows.get(), from.d(), stream.get());
-        points->prepare(from.n(), values_of(from), stream.get());
+        : workload(workload_of(from.view(), false, 1, from.n(), 1, {})),
+          rows(stream.get(), [&](Arena& arena) { return LoadedRows(workload, false, arena); }),
+          extremes(stream.get(), [&](Arena& arena) { return ColumnExtremes(1, from.d(), arena); }),
+          points(stream.get(),
+                 [&](Arena& arena) { return DevicePoints(from.n(), from.d(), arena); }) {
+        rows->load({{from}}, stream.get());
+        extremes->find(rows->get(), stream.get());
+        points->prepare(rows->get(), *extremes, values_of(from), stream.get());
     }
 
-    Buffer<float> rows;
+    Workload workload;
+    Allocated<LoadedRows> rows;
+    Allocated<ColumnExtremes> extremes;
     Allocated<DevicePoints> points;
 };
 

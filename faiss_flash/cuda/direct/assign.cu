@@ -12,6 +12,7 @@
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/elements.cuh>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/scaling.cuh>
 
@@ -31,7 +32,8 @@ constexpr int kTableBytes = 40 * 1024;   // of a tile of centroids in shared mem
 constexpr double kInstructionRate = 0.7; // of the cores' peak, as measured
 
 struct DirectArguments {
-    const float* points;    // [batch x n x d]
+    const uint8_t* points; // [batch x n], row_bytes apart
+    int64_t row_bytes;
     const float* centroids; // [batch x k x d]
     const float* mean;
     const float* mean_length;
@@ -119,23 +121,28 @@ __device__ float score_of(const float (&x)[kColumns], const float* row, float bi
     return score;
 }
 
-template <int kColumns>
+template <class Element>
+__device__ const Element* point_of(const DirectArguments& arguments, int64_t row) {
+    return reinterpret_cast<const Element*>(arguments.points + row * arguments.row_bytes);
+}
+
+template <int kColumns, class Element>
 __device__ void load_point(
-        const float* point, const float* mean, float scale, int d, float (&x)[kColumns]) {
+        const Element* point, const float* mean, float scale, int d, float (&x)[kColumns]) {
 #pragma unroll
     for (int j = 0; j < kColumns; j++) {
-        x[j] = j < d ? (point[j] - mean[j]) * scale : 0.0f;
+        x[j] = j < d ? (static_cast<float>(point[j]) - mean[j]) * scale : 0.0f;
     }
 }
 
 /// Squared distance or product, in the CPU backend's order.
-template <int kColumns>
-__device__ double measured(const float* x, const float* c, int d, bool l2) {
+template <int kColumns, class Element>
+__device__ double measured(const Element* x, const float* c, int d, bool l2) {
     double lanes[8] = {};
 #pragma unroll
     for (int j = 0; j < kColumns; j++) {
         if (j < d) {
-            const double a = x[j];
+            const double a = static_cast<float>(x[j]);
             const double b = c[j];
             lanes[j % 8] += l2 ? (a - b) * (a - b) : a * b;
         }
@@ -145,7 +152,7 @@ __device__ double measured(const float* x, const float* c, int d, bool l2) {
 }
 
 /// The best in float64 of the problem's centroids first .. end - 1 whose scores reach the bar.
-template <int kColumns>
+template <int kColumns, class Element>
 __device__ __noinline__ int32_t decide_point(
         const DirectArguments& arguments,
         int64_t problem,
@@ -154,7 +161,7 @@ __device__ __noinline__ int32_t decide_point(
         int32_t first,
         int32_t end) {
     const int d = arguments.d;
-    const float* point = arguments.points + (problem * arguments.n + row) * d;
+    const auto* point = point_of<Element>(arguments, problem * arguments.n + row);
     const float* centroids = arguments.centroids + problem * arguments.k * d;
     const int64_t table = problem * arguments.padded_k;
     float x[kColumns];
@@ -185,7 +192,7 @@ __device__ float margin_of(
 }
 
 /// Blocks (i, problem): kThreads kPoints points.
-template <int kColumns, int kPoints>
+template <int kColumns, int kPoints, class Element>
 __global__ void __launch_bounds__(kThreads) direct_kernel(const DirectArguments arguments) {
     extern __shared__ float4 shared[];
     const int32_t tile_centroids = min(kMostTile<kColumns>, arguments.padded_k);
@@ -197,7 +204,6 @@ __global__ void __launch_bounds__(kThreads) direct_kernel(const DirectArguments 
     const float point_scale = arguments.point_scale[problem];
     const Float64Error float64_error(
             d, arguments.l2, point_scale, bounds.scale, arguments.mean_length[problem]);
-    const float* points = arguments.points + problem * arguments.n * d;
     const float* mean = arguments.mean + problem * d;
     const int64_t first_row = int64_t{blockIdx.x} * kThreads * kPoints + threadIdx.x;
     float x[kPoints][kColumns];
@@ -208,7 +214,12 @@ __global__ void __launch_bounds__(kThreads) direct_kernel(const DirectArguments 
 #pragma unroll
     for (int p = 0; p < kPoints; p++) {
         const int64_t row = min(first_row + p * kThreads, arguments.n - 1);
-        load_point(points + row * d, mean, point_scale, d, x[p]);
+        load_point(
+                point_of<Element>(arguments, problem * arguments.n + row),
+                mean,
+                point_scale,
+                d,
+                x[p]);
         float square = 0;
 #pragma unroll
         for (int j = 0; j < kColumns; j++) {
@@ -291,7 +302,7 @@ __global__ void __launch_bounds__(kThreads) direct_kernel(const DirectArguments 
         }
         if (reached != 1) {
             const bool all = bar == -INFINITY || open[p];
-            id = decide_point<kColumns>(
+            id = decide_point<kColumns, Element>(
                     arguments, problem, row, bar, all ? 0 : begin, all ? arguments.k : end);
             decided++;
         }
@@ -305,12 +316,12 @@ __global__ void __launch_bounds__(kThreads) direct_kernel(const DirectArguments 
     }
 }
 
-template <int kColumns, int kPoints>
+template <int kColumns, int kPoints, class Element>
 void launch(const DirectArguments& arguments, int64_t batch, cudaStream_t stream) {
     const dim3 grid(blocks_of(arguments.n, kThreads * kPoints), static_cast<unsigned>(batch));
     const int32_t tile = std::min(kMostTile<kColumns>, arguments.padded_k);
     const auto bytes = static_cast<size_t>(tile * (kColumns + 1)) * sizeof(float);
-    direct_kernel<kColumns, kPoints><<<grid, kThreads, bytes, stream>>>(arguments);
+    direct_kernel<kColumns, kPoints, Element><<<grid, kThreads, bytes, stream>>>(arguments);
 }
 
 int64_t columns_of(int64_t d) {
@@ -373,8 +384,7 @@ double iteration_seconds(int64_t batch, int64_t n, int64_t k, int64_t d, bool fa
 }
 
 void assign_direct(
-        const float* points,
-        int64_t n,
+        const DeviceRows& points,
         const Scaling& scaling,
         const float* centroids,
         const DirectCentroids& table,
@@ -382,7 +392,8 @@ void assign_direct(
         IterationCounts* counts,
         cudaStream_t stream) {
     DirectArguments arguments{};
-    arguments.points = points;
+    arguments.points = static_cast<const uint8_t*>(points.data);
+    arguments.row_bytes = points.row_bytes;
     arguments.centroids = centroids;
     arguments.mean = scaling.mean;
     arguments.mean_length = scaling.mean_length;
@@ -390,7 +401,7 @@ void assign_direct(
     arguments.rows = table.rows;
     arguments.bias = table.bias;
     arguments.bounds = table.bounds;
-    arguments.n = n;
+    arguments.n = points.n;
     arguments.k = static_cast<int32_t>(table.k);
     arguments.padded_k = static_cast<int32_t>(table.padded_k);
     arguments.d = static_cast<int>(table.d);
@@ -401,19 +412,22 @@ void assign_direct(
             arguments, static_cast<int>(table.columns), table.rows, table.bias, table.bounds);
     check_launch("centroids of short rows");
     // As many points a thread as registers hold: each centroid is read from shared memory for all.
-    switch (table.columns) {
-        case 4:
-            launch<4, 8>(arguments, table.batch, stream);
-            break;
-        case 8:
-            launch<8, 4>(arguments, table.batch, stream);
-            break;
-        case 16:
-            launch<16, 4>(arguments, table.batch, stream);
-            break;
-        default:
-            launch<32, 2>(arguments, table.batch, stream);
-    }
+    with_element(points.dtype, [&](auto element) {
+        using Element = decltype(element);
+        switch (table.columns) {
+            case 4:
+                launch<4, 8, Element>(arguments, table.batch, stream);
+                break;
+            case 8:
+                launch<8, 4, Element>(arguments, table.batch, stream);
+                break;
+            case 16:
+                launch<16, 4, Element>(arguments, table.batch, stream);
+                break;
+            default:
+                launch<32, 2, Element>(arguments, table.batch, stream);
+        }
+    });
     check_launch("assigning short rows");
 }
 

@@ -1,4 +1,4 @@
-/// The exact nearest centroid of short float32 points, of a batch of problems, in one kernel: the
+/// The exact nearest centroid of short points, of a batch of problems, in one kernel: the
 /// shape of product quantizers, whose problems are too small for the passes of exact/assign.h.
 ///
 /// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, the score x'.c' + b (b:
@@ -41,11 +41,10 @@ struct DirectCentroids {
 /// The longest rows that there is a kernel for.
 inline constexpr int64_t kMostDirectColumns = 32;
 
-/// points [batch x n x d] and centroids [batch x k x d], packed and finite, with the points'
-/// scaling; all in device memory. ids [batch x n]; counts [batch] are added to. Nothing waits.
+/// points and centroids [batch x k x d], finite, with the points' scaling; all in device memory.
+/// ids [batch x n]; counts [batch] are added to. Nothing waits.
 void assign_direct(
-        const float* points,
-        int64_t n,
+        const DeviceRows& points,
         const Scaling& scaling,
         const float* centroids,
         const DirectCentroids& table,

@@ -1,30 +1,24 @@
 #include <faiss_flash/cuda/direct/assigner.h>
 
-#include <faiss_flash/cuda/rows.h>
-
 namespace faiss_flash::cuda {
 
-DirectAssigner::DirectAssigner(const Workload& workload, Arena& arena)
-    : batch_(workload.batch),
-      n_(workload.n),
-      d_(workload.d),
-      rows_(arena.take<float>(batch_ * n_ * d_)),
-      scaling_(batch_, d_, arena),
-      table_(batch_, workload.k, d_, workload.metric, arena) {}
+DirectAssigner::DirectAssigner(const Workload& workload, bool in_place, Arena& arena)
+    : rows_(workload, in_place, arena),
+      scaling_(workload.batch, workload.d, arena),
+      table_(workload.batch, workload.k, workload.d, workload.metric, arena) {}
 
 void DirectAssigner::load(const std::vector<Problem>& problems, cudaStream_t stream) {
-    std::vector<Points> points;
-    points.reserve(problems.size());
-    for (const Problem& problem : problems) {
-        points.push_back(problem.points);
-    }
-    load_batch(points, rows_, stream);
-    scaling_.find(rows_, n_, values_of(points.front()), stream);
+    rows_.load(problems, stream);
+    values_ = values_of(problems.front().points);
+}
+
+void DirectAssigner::prepare(const ColumnExtremes& extremes, cudaStream_t stream) {
+    scaling_.find(rows(), extremes, values_, stream);
 }
 
 void DirectAssigner::assign(
         const float* centroids, const AssignmentArrays& output, cudaStream_t stream) {
-    assign_direct(rows_, n_, scaling_, centroids, table_, output.ids, output.counts, stream);
+    assign_direct(rows(), scaling_, centroids, table_, output.ids, output.counts, stream);
 }
 
 } // namespace faiss_flash::cuda

@@ -1,8 +1,9 @@
-/// Problems that the direct method takes, float32 on the device.
+/// Problems that the direct method takes.
 #pragma once
 
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/scaling.h>
 
 #include <cstdint>
@@ -12,16 +13,17 @@ namespace faiss_flash::cuda {
 
 class DirectAssigner final : public Assigner {
    public:
-    DirectAssigner(const Workload& workload, Arena& arena);
+    DirectAssigner(const Workload& workload, bool in_place, Arena& arena);
 
     void load(const std::vector<Problem>& problems, cudaStream_t stream) override;
-    DeviceRows rows() const override { return {rows_, DType::f32, batch_, n_, d_, 4 * d_}; }
+    DeviceRows rows() const override { return rows_.get(); }
+    void prepare(const ColumnExtremes& extremes, cudaStream_t stream) override;
     void assign(
             const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override;
 
    private:
-    const int64_t batch_, n_, d_;
-    float* rows_; ///< [batch x n x d]
+    LoadedRows rows_;
+    Values values_ = Values::any;
     Scaling scaling_;
     DirectCentroids table_;
 };

@@ -224,15 +224,7 @@ void assign_exact(
     count_kernel<<<1, 1, 0, stream>>>(found, rest, output.counts);
     check_launch("counting open points");
     if (output.values) {
-        measure(points.rows(),
-                n,
-                d,
-                centroids,
-                table.k,
-                table.metric,
-                output.ids,
-                output.values,
-                stream);
+        measure(points.rows(), centroids, table.k, table.metric, output.ids, output.values, stream);
     }
 }
 

@@ -1,4 +1,4 @@
-/// The exact nearest centroid of every float32 point: f16 scores, a certificate, and float64 for
+/// The exact nearest centroid of every point: f16 scores, a certificate, and float64 for
 /// the few centroids that these leave to a point.
 ///
 /// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, and their f16 roundings X, C,

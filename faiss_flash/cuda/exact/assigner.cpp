@@ -16,28 +16,31 @@ struct ExactRows {
 
 class ExactAssigner final : public Assigner {
    public:
-    ExactAssigner(const Workload& workload, Arena& arena)
+    ExactAssigner(const Workload& workload, bool in_place, Arena& arena)
         : batch_(workload.batch),
           n_(workload.n),
           d_(workload.d),
           k_(workload.k),
-          rows_(arena.take<float>(batch_ * n_ * d_)),
+          rows_(workload, in_place, arena),
           workspace_(n_, d_, k_, workload.metric, arena) {
         for (int64_t b = 0; b < batch_; b++) {
-            problems_.push_back({DevicePoints(rows_ + b * n_ * d_, n_, d_, arena), -1, {}});
+            problems_.push_back({DevicePoints(n_, d_, arena), -1, {}});
         }
     }
 
     void load(const std::vector<Problem>& problems, cudaStream_t stream) override {
-        for (size_t b = 0; b < problems.size(); b++) {
-            const Points& points = problems[b].points;
-            float* to = rows_ + static_cast<int64_t>(b) * n_ * d_;
-            load_rows(points, 0, n_, to, d_, stream);
-            problems_[b].points.prepare(n_, values_of(points), stream);
-        }
+        rows_.load(problems, stream);
+        values_ = values_of(problems.front().points);
     }
 
-    DeviceRows rows() const override { return {rows_, DType::f32, batch_, n_, d_, 4 * d_}; }
+    DeviceRows rows() const override { return rows_.get(); }
+
+    void prepare(const ColumnExtremes& extremes, cudaStream_t stream) override {
+        for (int64_t b = 0; b < batch_; b++) {
+            problems_[static_cast<size_t>(b)].points.prepare(
+                    rows().of_problem(b), extremes.of_problem(b), values_, stream);
+        }
+    }
 
     void assign(
             const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
@@ -78,15 +81,16 @@ class ExactAssigner final : public Assigner {
 
    private:
     const int64_t batch_, n_, d_, k_;
-    float* const rows_; ///< [batch x n x d]
+    LoadedRows rows_;
+    Values values_ = Values::any;
     ExactWorkspace workspace_;
     std::vector<ExactRows> problems_;
 };
 
 } // namespace
 
-std::unique_ptr<Assigner> exact_assigner(const Workload& workload, Arena& arena) {
-    return std::make_unique<ExactAssigner>(workload, arena);
+std::unique_ptr<Assigner> exact_assigner(const Workload& workload, bool in_place, Arena& arena) {
+    return std::make_unique<ExactAssigner>(workload, in_place, arena);
 }
 
 } // namespace faiss_flash::cuda

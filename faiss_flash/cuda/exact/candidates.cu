@@ -1,7 +1,7 @@
 // Compiled without contraction: sums in float64 have the CPU backend's bits.
 //
-// Budget for M open rows: M / N of a first pass; besides, 8 d bytes a row copied, 4 d read for the
-// row and for each of its candidates (two as a rule, most of them from L2).
+// Budget for M open rows: M / N of a first pass; besides, 4 d bytes a row copied, the row read in
+// its own type, and 4 d for each of its candidates (two as a rule, most of them from L2).
 //
 // 1. The f16 rows of some of the open rows are brought together: the copy engine cannot gather.
 // 2. The first pass's kernels make their scores again and list what reaches a row's bar
@@ -14,6 +14,7 @@
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/event.h>
+#include <faiss_flash/cuda/elements.cuh>
 #include <faiss_flash/cuda/exact/measured.cuh>
 
 #include <algorithm>
@@ -92,7 +93,8 @@ __global__ void gather_kernel(
 }
 
 struct ListedArguments {
-    const float* points;    // [n x d]
+    const uint8_t* points; // row_bytes apart
+    int64_t row_bytes;
     const float* centroids; // [k x d]
     int32_t k;
     int64_t d;
@@ -152,13 +154,14 @@ class Candidates {
 };
 
 /// The row is on its way while its candidates are looked up.
-__device__ void prefetch_row(const float* x, int64_t d) {
-    constexpr int kLine = 32; // values
-    for (int64_t j = threadIdx.x % kLanes * kLine; j < d; j += kLanes * kLine) {
-        asm volatile("prefetch.L2 [%0];" ::"l"(x + j));
+__device__ void prefetch_row(const uint8_t* x, int64_t bytes) {
+    constexpr int kLine = 128;
+    for (int64_t at = threadIdx.x % kLanes * kLine; at < bytes; at += kLanes * kLine) {
+        asm volatile("prefetch.L2 [%0];" ::"l"(x + at));
     }
 }
 
+template <class Element>
 __global__ void __launch_bounds__(kThreads) decide_listed_kernel(const ListedArguments arguments) {
     __shared__ uint32_t entries[kBlockRows][kMostParts * kListEntries];
     const int own = static_cast<int>(threadIdx.x) / kLanes; // the row of the thread's lanes
@@ -167,8 +170,9 @@ __global__ void __launch_bounds__(kThreads) decide_listed_kernel(const ListedArg
     bool measures = false;
     if (i < *arguments.count) {
         const int32_t row = arguments.rows[i];
-        const float* x = arguments.points + row * arguments.d;
-        prefetch_row(x, arguments.d);
+        const uint8_t* from = arguments.points + row * arguments.row_bytes;
+        const auto* x = reinterpret_cast<const Element*>(from);
+        prefetch_row(from, arguments.d * sizeof(Element));
         bool whole = true;
         const int count = collect(arguments, i, entries[own], whole);
         Candidates candidates(entries[own], count);
@@ -244,7 +248,8 @@ void decide_candidates(
     tensor.row_count = workspace.count;
 
     ListedArguments arguments{};
-    arguments.points = points.rows();
+    arguments.points = static_cast<const uint8_t*>(points.rows().data);
+    arguments.row_bytes = points.rows().row_bytes;
     arguments.centroids = centroids.values;
     arguments.k = static_cast<int32_t>(centroids.k);
     arguments.d = d;
@@ -269,7 +274,10 @@ void decide_candidates(
                 chunk);
         check_launch("gathering open rows");
         list_candidates(tensor, table, arguments.candidates, stream, workspace.plan);
-        decide_listed_kernel<<<blocks_of(capacity, kBlockRows), kThreads, 0, stream>>>(arguments);
+        with_element(points.rows().dtype, [&](auto element) {
+            decide_listed_kernel<decltype(element)>
+                    <<<blocks_of(capacity, kBlockRows), kThreads, 0, stream>>>(arguments);
+        });
         check_launch("deciding between candidates");
     }
 }

@@ -11,6 +11,7 @@
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/decide.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/elements.cuh>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/measured.cuh>
 #include <faiss_flash/cuda/scaling.cuh>
@@ -31,7 +32,8 @@ constexpr int kMarkedTiles = 16; // before their candidates are measured
 constexpr int kWords = kMarkedTiles * kCentroids / 32;
 
 struct DecideArguments {
-    const float* points;    // [n x d]
+    const uint8_t* points; // row_bytes apart
+    int64_t row_bytes;
     const float* centroids; // [k x d]
     const float* bias;      // [k]
     const CentroidBounds* bounds;
@@ -57,25 +59,32 @@ struct DecideShared {
     bool finite[kRows];
 };
 
-/// Column j of a row of points or centroids as the tensor cores have it, before it is rounded to 16
-/// bits.
+template <class Element>
+__device__ const Element* point_of(const DecideArguments& arguments, int32_t row) {
+    return reinterpret_cast<const Element*>(arguments.points + row * arguments.row_bytes);
+}
+
+/// Column j of a point or a centroid as the tensor cores have it, before it is rounded to 16 bits.
+template <class Element>
 __device__ float scaled_value(
-        const DecideArguments& arguments, const float* rows, int64_t row, int j, float scale) {
-    return j < arguments.d ? (rows[row * arguments.d + j] - arguments.mean[j]) * scale : 0.0f;
+        const DecideArguments& arguments, const Element* x, int j, float scale) {
+    return j < arguments.d ? (static_cast<float>(x[j]) - arguments.mean[j]) * scale : 0.0f;
 }
 
 /// What a score of the point must reach to be looked at; by the lanes of a group.
+template <class Element>
 __device__ float bar_of(const DecideArguments& arguments, int32_t row) {
     const int32_t guess = max(0, min(arguments.k - 1, arguments.ids[row]));
     const CentroidBounds& bounds = *arguments.bounds;
     const auto centroid_scale = static_cast<float>(scale_of(bounds.largest));
+    const auto* point = point_of<Element>(arguments, row);
+    const float* centroid = arguments.centroids + int64_t{guess} * arguments.d;
     double square = 0;
     double product = 0;
     for (int j = static_cast<int>(threadIdx.x) % kLanes; j < arguments.d; j += kLanes) {
-        const double x = scaled_value(arguments, arguments.points, row, j, *arguments.point_scale);
+        const double x = scaled_value(arguments, point, j, *arguments.point_scale);
         square += x * x;
-        product +=
-                x * double{scaled_value(arguments, arguments.centroids, guess, j, centroid_scale)};
+        product += x * double{scaled_value(arguments, centroid, j, centroid_scale)};
     }
     square = add_lanes(square);
     product = add_lanes(product);
@@ -94,6 +103,7 @@ __device__ float bar_of(const DecideArguments& arguments, int32_t row) {
 
 /// Products of the block's points and a tile of centroids: thread (i, j) has points 4 i ... and
 /// centroids 4 j ..., 64 + 4 j .... The next slice is on its way while one is multiplied.
+template <class Element>
 __device__ void multiply_tile(
         const DecideArguments& arguments,
         DecideShared& shared,
@@ -111,12 +121,13 @@ __device__ void multiply_tile(
 #pragma unroll
         for (int i = 0; i < kRows / kAtOnce; i++) {
             const int32_t row = shared.rows[i * kAtOnce + thread / kSlice];
-            x[i] = scaled_value(arguments, arguments.points, row, j, point_scale);
+            x[i] = scaled_value(arguments, point_of<Element>(arguments, row), j, point_scale);
         }
 #pragma unroll
         for (int i = 0; i < kCentroids / kAtOnce; i++) {
             const int32_t id = min(first + i * kAtOnce + thread / kSlice, arguments.k - 1);
-            c[i] = scaled_value(arguments, arguments.centroids, id, j, centroid_scale);
+            const float* centroid = arguments.centroids + int64_t{id} * arguments.d;
+            c[i] = scaled_value(arguments, centroid, j, centroid_scale);
         }
     };
     load(0);
@@ -227,6 +238,7 @@ class Marked {
 };
 
 /// Measures the candidates of the marked tiles, each group those of its own points.
+template <class Element>
 __device__ void measure_candidates(
         const DecideArguments& arguments, DecideShared& shared, int32_t first) {
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -234,7 +246,7 @@ __device__ void measure_candidates(
         Best best;
         take_all(
                 Marked(shared.candidates[r], first),
-                arguments.points + int64_t{shared.rows[r]} * arguments.d,
+                point_of<Element>(arguments, shared.rows[r]),
                 arguments.centroids,
                 arguments.k,
                 arguments.d,
@@ -262,6 +274,7 @@ __global__ void start_kernel(const DecideArguments arguments) {
 }
 
 /// Blocks (i, s): points 32 i ..., the s-th part of the centroids.
+template <class Element>
 __global__ void __launch_bounds__(kThreads) decide_kernel(const DecideArguments arguments) {
     __shared__ DecideShared shared;
     const int thread = static_cast<int>(threadIdx.x);
@@ -283,10 +296,11 @@ __global__ void __launch_bounds__(kThreads) decide_kernel(const DecideArguments 
             const int32_t row = shared.rows[r];
             bool finite = true;
             for (int j = lane; j < arguments.d; j += kLanes) {
-                finite = finite && isfinite(arguments.points[int64_t{row} * arguments.d + j]);
+                finite = finite &&
+                         isfinite(static_cast<float>(point_of<Element>(arguments, row)[j]));
             }
             finite = __all_sync(group_mask(), finite);
-            const float bar = bar_of(arguments, row);
+            const float bar = bar_of<Element>(arguments, row);
             if (lane == 0) {
                 // Nothing reaches it: rows that are there for others, or have no centroid.
                 shared.bars[r] = finite && at + r < count ? bar : INFINITY;
@@ -296,11 +310,11 @@ __global__ void __launch_bounds__(kThreads) decide_kernel(const DecideArguments 
         for (int32_t first = begin; first < end; first += kMarkedTiles * kCentroids) {
             for (int tile = 0; tile < kMarkedTiles && first + tile * kCentroids < end; tile++) {
                 float sums[kThreadRows][8] = {};
-                multiply_tile(arguments, shared, first + tile * kCentroids, sums);
+                multiply_tile<Element>(arguments, shared, first + tile * kCentroids, sums);
                 mark_candidates(arguments, shared, first + tile * kCentroids, tile, sums);
             }
             __syncthreads();
-            measure_candidates(arguments, shared, first);
+            measure_candidates<Element>(arguments, shared, first);
         }
         __syncthreads();
         if (thread < kRows && at + thread < count && !shared.finite[thread]) {
@@ -311,23 +325,24 @@ __global__ void __launch_bounds__(kThreads) decide_kernel(const DecideArguments 
 }
 
 /// The value of every point's centroid, eight lanes a point.
+template <class Element>
 __global__ void value_kernel(
-        const float* points,
+        const DeviceRows points,
         const float* centroids,
         const int32_t* ids,
-        int64_t n,
-        int64_t d,
         int64_t k,
         bool l2,
         double* values) {
     const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kLanes;
-    if (row >= n) {
+    if (row >= points.n) {
         return;
     }
     const int32_t id = ids[row];
     double value[1] = {nan("")};
     if (id >= 0 && id < k) {
-        measure_all<1>(points + row * d, {centroids + int64_t{id} * d}, d, l2, value);
+        const auto* from = static_cast<const uint8_t*>(points.data) + row * points.row_bytes;
+        const auto* x = reinterpret_cast<const Element*>(from);
+        measure_all<1>(x, {centroids + int64_t{id} * points.d}, points.d, l2, value);
     }
     if (threadIdx.x % kLanes == 0) {
         values[row] = *value;
@@ -347,7 +362,8 @@ void decide_rest(
         const RestWorkspace& workspace,
         cudaStream_t stream) {
     DecideArguments arguments{};
-    arguments.points = points.rows();
+    arguments.points = static_cast<const uint8_t*>(points.rows().data);
+    arguments.row_bytes = points.rows().row_bytes;
     arguments.centroids = centroids.values;
     arguments.bias = centroids.bias;
     arguments.bounds = centroids.bounds;
@@ -371,22 +387,25 @@ void decide_rest(
     const int64_t splits = std::min(kMostSplits, (tiles + kTilesABlock - 1) / kTilesABlock);
     arguments.split = static_cast<int32_t>((tiles + splits - 1) / splits * kCentroids);
     const dim3 grid(blocks, blocks_of(centroids.k, arguments.split));
-    decide_kernel<<<grid, kThreads, 0, stream>>>(arguments);
+    with_element(points.rows().dtype, [&](auto element) {
+        decide_kernel<decltype(element)><<<grid, kThreads, 0, stream>>>(arguments);
+    });
     check_launch("deciding points in float64");
 }
 
 void measure(
-        const float* rows,
-        int64_t n,
-        int64_t d,
+        const DeviceRows& rows,
         const float* centroids,
         int64_t k,
         Metric metric,
         const int32_t* ids,
         double* values,
         cudaStream_t stream) {
-    value_kernel<<<blocks_of(n * kLanes, kThreads), kThreads, 0, stream>>>(
-            rows, centroids, ids, n, d, k, metric == Metric::l2, values);
+    with_element(rows.dtype, [&](auto element) {
+        value_kernel<decltype(element)>
+                <<<blocks_of(rows.n * kLanes, kThreads), kThreads, 0, stream>>>(
+                        rows, centroids, ids, k, metric == Metric::l2, values);
+    });
     check_launch("values of an assignment");
 }
 

@@ -62,12 +62,10 @@ void decide_rest(
         const RestWorkspace& workspace,
         cudaStream_t stream);
 
-/// values [n]: squared distances of rows [n x d] to, or products with, the centroids [k x d] of
-/// ids, in float64; NaN for an id that is none.
+/// values [n]: squared distances of rows of one problem to, or products with, the centroids [k x d]
+/// of ids, in float64; NaN for an id that is none.
 void measure(
-        const float* rows,
-        int64_t n,
-        int64_t d,
+        const DeviceRows& rows,
         const float* centroids,
         int64_t k,
         Metric metric,

@@ -22,9 +22,9 @@ __device__ inline Number add_lanes(Number sum) {
 
 /// values: squared distances or products of a row and others, by the lanes of a group; all have the
 /// results.
-template <int kOthers>
+template <int kOthers, class Element>
 __device__ inline void measure_all(
-        const float* x,
+        const Element* x,
         const float* const (&others)[kOthers],
         int64_t d,
         bool l2,
@@ -32,7 +32,7 @@ __device__ inline void measure_all(
     double sums[kOthers] = {};
 #pragma unroll 8
     for (int64_t j = threadIdx.x % kLanes; j < d; j += kLanes) {
-        const double a = x[j];
+        const double a = static_cast<float>(x[j]);
 #pragma unroll
         for (int i = 0; i < kOthers; i++) {
             const double b = others[i][j];
@@ -60,10 +60,10 @@ struct Best {
 };
 
 /// Takes all of ids (more(), next()), of centroids [k x d], by the lanes of a group, two at a time.
-template <class Ids>
+template <class Ids, class Element>
 __device__ inline void take_all(
         Ids ids,
-        const float* x,
+        const Element* x,
         const float* centroids,
         int32_t k,
         int64_t d,

@@ -2,9 +2,8 @@
 
 namespace faiss_flash::cuda {
 
-DevicePoints::DevicePoints(const float* rows, int64_t n, int64_t d, Arena& arena)
-    : rows_(rows),
-      n_(n),
+DevicePoints::DevicePoints(int64_t n, int64_t d, Arena& arena)
+    : n_(n),
       d_(d),
       row_elements_(padded_columns(d)),
       halves_(arena.take<uint16_t>(n * row_elements_)),

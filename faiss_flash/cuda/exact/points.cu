@@ -1,9 +1,12 @@
-/// Budget: the rows are read twice (scaling.cu, conversion), n d 4 bytes each, and n d 2 written:
-/// once a run, not once an iteration.
+/// Budget: the rows once, n d bytes of their type, and n d 2 written: once a run, not once an
+/// iteration.
+#include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/points.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/update/layout.h>
 #include <faiss_flash/cuda/exact/bounds.cuh>
 #include <faiss_flash/cuda/exact/row_size.cuh>
+#include <faiss_flash/cuda/row_part.cuh>
 #include <faiss_flash/cuda/scaling.cuh>
 
 #include <cub/block/block_reduce.cuh>
@@ -20,36 +23,72 @@ constexpr int kThreads = 256;
 constexpr int kReferenceThreads = 512;
 constexpr int64_t kSample = 16384; // rows that make the reference
 
-/// One warp a row.
-__global__ void convert_kernel(
-        const float* rows,
-        const float* mean,
-        const float* scale,
-        int64_t n,
-        int d,
-        int row_elements,
-        __half* halves,
-        uint32_t* sizes) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int64_t row = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
-    if (row >= n) {
-        return;
-    }
-    const double factor = *scale;
-    double square = 0;
-    double residual_square = 0;
-    for (int j = lane; j < row_elements; j += 32) {
-        const double exact = j < d ? (double{rows[row * d + j]} - double{mean[j]}) * factor : 0.0;
-        const __half value = __float2half_rn(static_cast<float>(exact));
-        halves[row * row_elements + j] = value;
-        const double rounded = __half2float(value);
-        square += rounded * rounded;
-        residual_square += (exact - rounded) * (exact - rounded);
-    }
-    square = warp_sum(square);
-    residual_square = warp_sum(residual_square);
-    if (lane == 0) {
-        sizes[row] = packed_size(round_up(sqrt(square)), round_up(sqrt(residual_square)));
+struct ConvertArguments {
+    const uint8_t* rows;
+    int64_t row_bytes;
+    const float *mean, *scale;
+    int64_t n;
+    int d, row_elements;
+    SumLayout layout;
+    __half* halves;
+    uint32_t* sizes;
+};
+
+/// A group of lanes takes a row, and every so-many-th after it: the next columns are on their way
+/// while a lane converts the last ones.
+template <class Element, int kVector, bool kVectors>
+__global__ void __launch_bounds__(kThreads) convert_kernel(const ConvertArguments arguments) {
+    struct alignas(2 * kVector) Halves {
+        __half values[kVector];
+    };
+    using Part = RowPart<Element, kVector, kVectors>;
+    const int64_t n = arguments.n;
+    const int d = arguments.d;
+    const int row_elements = arguments.row_elements;
+    const int lanes = arguments.layout.lanes();
+    const int slice = arguments.layout.slice();
+    const int first_column = static_cast<int>(threadIdx.x) % lanes * kVector;
+    const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+    const int64_t step = int64_t{gridDim.x} * kThreads / lanes;
+    const double factor = *arguments.scale;
+    const auto load = [&](Part& part, int64_t row, int column) {
+        if (row < n && column < d) {
+            part.load(arguments.rows + row * arguments.row_bytes, column, d);
+        }
+    };
+    Part next;
+    load(next, thread / lanes, first_column);
+    // The lanes of a warp, of whatever rows, go on together.
+    for (int64_t row = thread / lanes; row - thread % 32 / lanes < n; row += step) {
+        double square = 0;
+        double residual_square = 0;
+        for (int column = first_column; column - first_column < row_elements; column += slice) {
+            const Part part = next;
+            const bool more = column + slice - first_column < row_elements;
+            load(next, more ? row : row + step, more ? column + slice : first_column);
+            Halves to;
+#pragma unroll
+            for (int v = 0; v < kVector; v++) {
+                const bool exists = column + v < d;
+                const double mean = exists ? arguments.mean[column + v] : 0.0f;
+                const double exact = exists ? (part.value(v) - mean) * factor : 0.0;
+                to.values[v] = __float2half_rn(static_cast<float>(exact));
+                const double rounded = __half2float(to.values[v]);
+                square += rounded * rounded;
+                residual_square += (exact - rounded) * (exact - rounded);
+            }
+            if (row < n && column < row_elements) {
+                *reinterpret_cast<Halves*>(arguments.halves + row * row_elements + column) = to;
+            }
+        }
+        for (int distance = lanes / 2; distance > 0; distance /= 2) {
+            square += __shfl_xor_sync(~0u, square, distance);
+            residual_square += __shfl_xor_sync(~0u, residual_square, distance);
+        }
+        if (row < n && first_column == 0) {
+            arguments.sizes[row] =
+                    packed_size(round_up(sqrt(square)), round_up(sqrt(residual_square)));
+        }
     }
 }
 
@@ -82,21 +121,34 @@ __global__ void reference_kernel(
 
 } // namespace
 
-void DevicePoints::prepare(int64_t n, Values values, cudaStream_t stream) {
-    n_ = n;
-    scaling_.find(rows_, n, values, stream);
-    convert_kernel<<<blocks_of(32 * n, kThreads), kThreads, 0, stream>>>(
-            rows_,
-            mean(),
-            scale(),
-            n,
-            static_cast<int>(d_),
-            static_cast<int>(row_elements_),
-            reinterpret_cast<__half*>(halves_),
-            sizes_);
+void DevicePoints::prepare(
+        const DeviceRows& rows,
+        const ColumnExtremes& extremes,
+        Values values,
+        cudaStream_t stream) {
+    rows_ = rows;
+    scaling_.find(rows, extremes, values, stream);
+    with_row_part(rows, [&](auto element, auto columns, auto vectors) {
+        ConvertArguments arguments{};
+        arguments.rows = static_cast<const uint8_t*>(rows.data);
+        arguments.row_bytes = rows.row_bytes;
+        arguments.mean = mean();
+        arguments.scale = scale();
+        arguments.n = n_;
+        arguments.d = static_cast<int>(d_);
+        arguments.row_elements = static_cast<int>(row_elements_);
+        arguments.layout = SumLayout(d_, columns);
+        arguments.halves = reinterpret_cast<__half*>(halves_);
+        arguments.sizes = sizes_;
+        const int64_t running = int64_t{8} * device_info().multiprocessors;
+        const int64_t wanted = blocks_of(n_ * arguments.layout.lanes(), kThreads);
+        convert_kernel<decltype(element), columns, vectors>
+                <<<static_cast<unsigned>(std::min(wanted, running)), kThreads, 0, stream>>>(
+                        arguments);
+    });
     check_launch("converting points");
     reference_kernel<<<1, kReferenceThreads, 0, stream>>>(
-            sizes_, n, std::min(n, kSample), reference_);
+            sizes_, n_, std::min(n_, kSample), reference_);
     check_launch("lengths of most points");
 }
 

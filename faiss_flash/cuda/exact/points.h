@@ -1,8 +1,9 @@
-/// Points on the device, as the exact assignment needs them: the float32 rows, and a centred,
-/// scaled f16 copy with the size of each row (row_size.cuh).
+/// Points on the device, as the exact assignment needs them: the rows in their own type, and a
+/// centred, scaled f16 copy with the size of each row (row_size.cuh).
 #pragma once
 
-#include <faiss_flash/core/points.h>
+#include <faiss_flash/cuda/device_rows.h>
+#include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/tensor_map.h>
 #include <faiss_flash/cuda/scaling.h>
@@ -13,15 +14,18 @@ namespace faiss_flash::cuda {
 
 class DevicePoints {
    public:
-    /// Room for the copy of up to n rows [n x d], which are somebody else's. Takes n (2 d + 4)
-    /// bytes.
-    DevicePoints(const float* rows, int64_t n, int64_t d, Arena& arena);
-    /// Makes the copy of the first n rows: of so many points from now on.
-    void prepare(int64_t n, Values values, cudaStream_t stream);
+    /// Room for the copy of n rows. Takes n (2 d + 4) bytes.
+    DevicePoints(int64_t n, int64_t d, Arena& arena);
+    /// Makes the copy of rows, n of one problem, which must outlive this. Queued.
+    void prepare(
+            const DeviceRows& rows,
+            const ColumnExtremes& extremes,
+            Values values,
+            cudaStream_t stream);
 
     int64_t n() const { return n_; }
     int64_t d() const { return d_; }
-    const float* rows() const { return rows_; }                       ///< [n x d]
+    const DeviceRows& rows() const { return rows_; }                  ///< as they were given
     const float* mean() const { return scaling_.mean; }               ///< [d]
     const float* scale() const { return scaling_.scale; }             ///< one power of two
     const float* mean_length() const { return scaling_.mean_length; } ///< one
@@ -30,8 +34,8 @@ class DevicePoints {
     TensorRows tensor() const;                                        ///< the f16 rows
 
    private:
-    const float* rows_; ///< [n x d]
     int64_t n_, d_, row_elements_;
+    DeviceRows rows_{};
     uint16_t* halves_; ///< [n x row_elements]
     Scaling scaling_;
     uint32_t* sizes_;  ///< [n]

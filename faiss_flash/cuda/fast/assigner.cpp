@@ -58,23 +58,6 @@ class FastAssigner final : public Assigner {
 
 } // namespace
 
-bool stay_in_place(const std::vector<Problem>& problems) {
-    const Points& front = problems.front().points;
-    const int64_t row_bytes = 2 * padded_columns(front.d());
-    const auto* first = static_cast<const uint8_t*>(front.view().data);
-    int64_t before = 0; // bytes of the problems before
-    for (const Problem& problem : problems) {
-        const VectorView& view = problem.points.view();
-        const bool half = view.dtype == DType::f16 || view.dtype == DType::bf16;
-        if (!half || view.space != MemorySpace::device || problem.points.selected() ||
-            view.row_stride != row_bytes || view.data != first + before) {
-            return false;
-        }
-        before += front.n() * row_bytes;
-    }
-    return reinterpret_cast<uintptr_t>(first) % 16 == 0;
-}
-
 std::unique_ptr<Assigner> fast_assigner(const Workload& workload, bool in_place, Arena& arena) {
     return std::make_unique<FastAssigner>(workload, in_place, arena);
 }

@@ -158,7 +158,7 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
     arguments.sums = reinterpret_cast<unsigned long long*>(sums_);
     arguments.counts = arguments.sums + format_.sums.sizes();
     const auto batch = static_cast<unsigned>(rows_.batch);
-    with_float_element(rows_.dtype, [&](auto element) {
+    with_row_part(rows_, [&](auto element, auto columns, auto vectors) {
         using Element = decltype(element);
         if (!format_.in_float) {
             const dim3 grid(blocks_of(rows_.n, kChunk), 1, batch);
@@ -166,7 +166,6 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
                     <<<grid, kThreads, 0, stream>>>(arguments, weights_, format_.units);
             return;
         }
-        constexpr int kVector = 16 / sizeof(Element);
         const int groups = kSumThreads / format_.layout.lanes();
         const unsigned slices = blocks_of(rows_.d, format_.layout.slice());
         // Shorter runs where longer ones would leave processors idle.
@@ -178,11 +177,10 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
         }
         arguments.chunk = groups * run;
         const dim3 grid(blocks_of(rows_.n, arguments.chunk), slices, batch);
-        const bool rests = format_.limbs > 1;
-        const auto kernel = format_.vectors ? rests ? sum_kernel<Element, kVector, true, true>
-                                                    : sum_kernel<Element, kVector, true, false>
-                            : rests ? sum_kernel<Element, kSingles, false, true>
-                                            : sum_kernel<Element, kSingles, false, false>;
+        constexpr bool kMayRest = sizeof(Element) > 1; // integers end above the first limb's end
+        const auto kernel = kMayRest && format_.limbs > 1
+                                    ? sum_kernel<Element, columns, vectors, kMayRest>
+                                    : sum_kernel<Element, columns, vectors, false>;
         kernel<<<grid, kSumThreads, 0, stream>>>(arguments);
     });
     check_launch("summing the clusters");

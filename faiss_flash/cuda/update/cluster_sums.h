@@ -15,7 +15,7 @@ namespace faiss_flash::cuda {
 
 class ClusterSums {
    public:
-    /// weights [n] of one problem's float32 rows (null = all 1), on the device; they, the rows and
+    /// weights [n] of one problem's rows (null = all 1), on the device; they, the rows and
     /// the format must outlive this.
     ClusterSums(
             const DeviceRows& rows, const float* weights, const SumFormat& format, Arena& arena);

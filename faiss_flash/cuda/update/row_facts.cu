@@ -1,18 +1,20 @@
 // Compiled without contraction: the CPU backend's bits.
 //
-// Budget: the rows twice a run, n d bytes of their type; the values once an iteration.
+// Budget: the rows once a run, n d bytes of their type, twice where they are weighted; the values
+// once an iteration.
 //
 // Ranges: a thread takes a column of every so-many-th row.
 // Squares:
-// 1. A thread takes a column of every so-many-th row: x^2 is exact in float64, and is cut into
+// 1. A group of lanes takes a row, four columns a lane: x^2 is exact in float64, and is cut into
 //    64-bit integers, limb after limb (core/fixed_point.h).
 // 2. One warp a problem adds up its columns in pairs of doubles.
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
+#include <faiss_flash/cuda/update/layout.h>
 #include <faiss_flash/cuda/update/row_facts.h>
-#include <faiss_flash/cuda/elements.cuh>
+#include <faiss_flash/cuda/row_part.cuh>
 
 #include <algorithm>
 #include <cmath>
@@ -23,38 +25,33 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kRangeThreads = 128;
-constexpr int kFewLimbs = 4; // fit in registers
+constexpr int kFewLimbs = 3; // fit in registers
 
-/// Largest and smallest non-zero |weight x| of each problem's columns; columns d: of the weights
-/// themselves. [batch x (d + 1)]
+/// Largest and smallest non-zero |weight x| of one problem's columns; column d: of the weights
+/// themselves. [d + 1]
 template <class Element>
 __global__ void range_kernel(
-        const uint8_t* rows,
-        int64_t row_bytes,
+        const DeviceRows rows,
         const float* weights,
-        int64_t n,
-        int64_t d,
         unsigned long long* largest,
         unsigned long long* smallest) {
     const int64_t column = int64_t{blockIdx.y} * kRangeThreads + threadIdx.x;
-    if (column > d) {
+    if (column > rows.d) {
         return;
     }
-    const int64_t problem = blockIdx.z;
     double high = 0;
     double low = HUGE_VAL;
-    for (int64_t i = blockIdx.x; i < n; i += gridDim.x) {
-        const auto* row = reinterpret_cast<const Element*>(rows + (problem * n + i) * row_bytes);
-        const double weight = weights ? weights[i] : 1.0;
-        const double x = column < d ? static_cast<float>(row[column]) : 1.0f;
-        const double value = fabs(weight * x);
+    for (int64_t i = blockIdx.x; i < rows.n; i += gridDim.x) {
+        const auto* from = static_cast<const uint8_t*>(rows.data) + i * rows.row_bytes;
+        const auto* row = reinterpret_cast<const Element*>(from);
+        const double x = column < rows.d ? static_cast<float>(row[column]) : 1.0f;
+        const double value = fabs(weights[i] * x);
         high = fmax(high, value);
         low = value > 0 ? fmin(low, value) : low;
     }
     // Of values >= 0, which order as their bits do.
-    const int64_t at = problem * (d + 1) + column;
-    atomicMax(largest + at, static_cast<unsigned long long>(__double_as_longlong(high)));
-    atomicMin(smallest + at, static_cast<unsigned long long>(__double_as_longlong(low)));
+    atomicMax(largest + column, static_cast<unsigned long long>(__double_as_longlong(high)));
+    atomicMin(smallest + column, static_cast<unsigned long long>(__double_as_longlong(low)));
 }
 
 /// units [batch x d] and sums [batch x limbs x d].
@@ -68,37 +65,63 @@ struct SquareArguments {
     unsigned long long* sums;
 };
 
-template <class Element, int kMostLimbs>
-__global__ void square_kernel(const SquareArguments arguments) {
-    const int64_t column = int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
-    const int64_t problem = blockIdx.z;
+template <class Element, int kVector, bool kVectors, int kMostLimbs>
+__global__ void __launch_bounds__(kThreads)
+        square_kernel(const SquareArguments arguments, const SumLayout layout) {
     const auto [rows, row_bytes, n, d, units, limb_step, limbs, sums] = arguments;
-    if (column >= d) {
-        return;
-    }
-    const double scale = 1 / units[problem * d + column];
-    long long mine[kMostLimbs] = {};
-    const int64_t step = int64_t{gridDim.x} * blockDim.y;
-    for (int64_t i = int64_t{blockIdx.x} * blockDim.y + threadIdx.y; i < n; i += step) {
-        const auto* row = reinterpret_cast<const Element*>(rows + (problem * n + i) * row_bytes);
-        const double x = static_cast<float>(row[column]);
-        double rest = x * x * scale;
+    const int lanes = layout.lanes();
+    const int column = static_cast<int>(blockIdx.y) * layout.slice() +
+                       static_cast<int>(threadIdx.x) % lanes * kVector;
+    const int64_t problem = blockIdx.z;
+    const uint8_t* first = rows + problem * n * row_bytes;
+    const int groups = kThreads / lanes;
+    const int64_t step = int64_t{gridDim.x} * groups;
+    double scale[kVector];
+    long long mine[kVector][kMostLimbs] = {};
 #pragma unroll
-        for (int limb = 0; limb < kMostLimbs; limb++) {
-            if (limb < limbs) {
-                const double shifted = rest + FixedPoint::kRoundMagic;
-                mine[limb] += __double_as_longlong(shifted) -
-                              __double_as_longlong(FixedPoint::kRoundMagic);
-                rest = (rest - (shifted - FixedPoint::kRoundMagic)) * limb_step;
+    for (int v = 0; v < kVector; v++) {
+        scale[v] = column + v < d ? 1 / units[problem * d + column + v] : 1.0;
+    }
+    constexpr int kRows = 2; // on their way together
+    for (int64_t i = int64_t{blockIdx.x} * groups + static_cast<int>(threadIdx.x) / lanes;
+         column < d && i < n;
+         i += kRows * step) {
+        RowPart<Element, kVector, kVectors> parts[kRows];
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            const int64_t row = min(i + r * step, n - 1);
+            parts[r].load(first + row * row_bytes, column, static_cast<int>(d));
+        }
+#pragma unroll
+        for (int r = 0; r < kRows; r++) {
+            if (i + r * step >= n) {
+                break;
+            }
+#pragma unroll
+            for (int v = 0; v < kVector; v++) {
+                const double x = parts[r].value(v);
+                double rest = x * x * scale[v];
+#pragma unroll
+                for (int limb = 0; limb < kMostLimbs; limb++) {
+                    if (limb < limbs) {
+                        const double shifted = rest + FixedPoint::kRoundMagic;
+                        mine[v][limb] += __double_as_longlong(shifted) -
+                                         __double_as_longlong(FixedPoint::kRoundMagic);
+                        rest = (rest - (shifted - FixedPoint::kRoundMagic)) * limb_step;
+                    }
+                }
             }
         }
     }
 #pragma unroll
-    for (int limb = 0; limb < kMostLimbs; limb++) {
-        if (limb < limbs) {
-            atomicAdd(
-                    sums + (problem * limbs + limb) * d + column,
-                    static_cast<unsigned long long>(mine[limb]));
+    for (int v = 0; v < kVector; v++) {
+#pragma unroll
+        for (int limb = 0; limb < kMostLimbs; limb++) {
+            if (limb < limbs && column + v < d) {
+                atomicAdd(
+                        sums + (problem * limbs + limb) * d + column + v,
+                        static_cast<unsigned long long>(mine[v][limb]));
+            }
         }
     }
 }
@@ -152,11 +175,6 @@ __global__ void value_kernel(const double* values, int64_t n, LongSum* sum) {
     }
 }
 
-/// Of a value's last bit, how much closer to its first than in a float32.
-int missing_bits(DType dtype) {
-    return dtype == DType::f16 ? 13 : dtype == DType::bf16 ? 16 : 0;
-}
-
 SquareArguments arguments_of(const SumFormat& format, int64_t* sums) {
     SquareArguments arguments{};
     arguments.d = format.workload.d;
@@ -169,49 +187,28 @@ SquareArguments arguments_of(const SumFormat& format, int64_t* sums) {
 
 } // namespace
 
-RowFacts find_ranges(
-        const DeviceRows& rows, const float* weights, int64_t terms, cudaStream_t stream) {
-    const int64_t columns = rows.d + 1; // the last one is of the weights
-    // All of a binary16, whatever the data, where one limb holds it: nothing to wait for.
-    ColumnRange half(columns);
-    std::fill(half.largest.begin(), half.largest.end(), 65504.0);
-    std::fill(half.smallest.begin(), half.smallest.end(), 0x1p-1); // 2^-24 is its last bit
-    const auto batch = static_cast<size_t>(rows.batch);
-    if (rows.dtype == DType::f16 && FixedPoint::plan(half, terms).limbs == 1) {
-        return RowFacts(batch, half);
-    }
-    ColumnRange all(rows.batch * columns);
-    const Buffer<double> largest(all.largest.size(), stream);
-    const Buffer<double> smallest(all.largest.size(), stream);
-    const int64_t count = rows.batch * columns;
-    copy(largest.get(), all.largest.data(), count, cudaMemcpyHostToDevice, stream);
-    copy(smallest.get(), all.smallest.data(), count, cudaMemcpyHostToDevice, stream);
+RowFacts find_weighted_ranges(const DeviceRows& rows, const float* weights, cudaStream_t stream) {
+    const int64_t columns = rows.d + 1;
+    RowFacts facts(1, ColumnRange(columns));
+    ColumnRange& range = facts.front();
+    const Buffer<double> largest(range.largest.size(), stream);
+    const Buffer<double> smallest(range.largest.size(), stream);
+    copy(largest.get(), range.largest.data(), columns, cudaMemcpyHostToDevice, stream);
+    copy(smallest.get(), range.smallest.data(), columns, cudaMemcpyHostToDevice, stream);
     const dim3 grid(
             static_cast<unsigned>(std::min<int64_t>(rows.n, 2048)),
-            blocks_of(columns, kRangeThreads),
-            static_cast<unsigned>(rows.batch));
-    with_float_element(rows.dtype, [&](auto element) {
+            blocks_of(columns, kRangeThreads));
+    with_element(rows.dtype, [&](auto element) {
         range_kernel<decltype(element)><<<grid, kRangeThreads, 0, stream>>>(
-                static_cast<const uint8_t*>(rows.data),
-                rows.row_bytes,
+                rows,
                 weights,
-                rows.n,
-                rows.d,
                 reinterpret_cast<unsigned long long*>(largest.get()),
                 reinterpret_cast<unsigned long long*>(smallest.get()));
     });
     check_launch("ranges of the columns");
-    copy(all.largest.data(), largest.get(), count, cudaMemcpyDeviceToHost, stream);
-    copy(all.smallest.data(), smallest.get(), count, cudaMemcpyDeviceToHost, stream);
+    copy(range.largest.data(), largest.get(), columns, cudaMemcpyDeviceToHost, stream);
+    copy(range.smallest.data(), smallest.get(), columns, cudaMemcpyDeviceToHost, stream);
     check(cudaStreamSynchronize(stream), "waiting for the ranges");
-    RowFacts facts(batch, ColumnRange(columns));
-    for (int64_t i = 0; i < count; i++) {
-        ColumnRange& range = facts[static_cast<size_t>(i / columns)];
-        const auto column = static_cast<size_t>(i % columns);
-        const auto at = static_cast<size_t>(i);
-        range.largest[column] = all.largest[at];
-        range.smallest[column] = std::ldexp(all.smallest[at], missing_bits(rows.dtype));
-    }
     return facts;
 }
 
@@ -221,26 +218,27 @@ void add_squares(
     arguments.rows = static_cast<const uint8_t*>(rows.data);
     arguments.row_bytes = rows.row_bytes;
     arguments.n = rows.n;
-    unsigned columns = 4;
-    while (columns < 32 && columns < rows.d) {
-        columns *= 2;
-    }
-    const dim3 threads(columns, kThreads / columns);
-    const unsigned slices = blocks_of(rows.d, columns);
-    // As many blocks as run at a time: more would add more atomics.
-    constexpr int64_t kRowsEach = 8;
-    const int64_t blocks = int64_t{8} * device_info().multiprocessors / (rows.batch * slices) + 1;
-    const int64_t wanted = blocks_of(rows.n, threads.y * kRowsEach);
-    const dim3 grid(
-            static_cast<unsigned>(std::min(wanted, blocks)),
-            slices,
-            static_cast<unsigned>(rows.batch));
-    with_float_element(rows.dtype, [&](auto element) {
+    with_element(rows.dtype, [&](auto element) {
         using Element = decltype(element);
-        const auto kernel = arguments.limbs <= kFewLimbs
-                                    ? square_kernel<Element, kFewLimbs>
-                                    : square_kernel<Element, FixedPoint::kMaxLimbs>;
-        kernel<<<grid, threads, 0, stream>>>(arguments);
+        constexpr int kVector = 4; // more columns' limbs do not fit in registers
+        const bool vectors = reads_vectors(rows.dtype, rows.d);
+        const SumLayout layout(rows.d, kVector);
+        const unsigned slices = blocks_of(rows.d, layout.slice());
+        // As many blocks as run at a time: more would add more atomics.
+        const int64_t blocks =
+                int64_t{8} * device_info().multiprocessors / (rows.batch * slices) + 1;
+        const int64_t wanted = blocks_of(rows.n, 4 * kThreads / layout.lanes());
+        const dim3 grid(
+                static_cast<unsigned>(std::min(wanted, blocks)),
+                slices,
+                static_cast<unsigned>(rows.batch));
+        const bool few = arguments.limbs <= kFewLimbs;
+        constexpr int kMost = FixedPoint::kMaxLimbs;
+        const auto kernel = vectors ? few ? square_kernel<Element, kVector, true, kFewLimbs>
+                                          : square_kernel<Element, kVector, true, kMost>
+                            : few ? square_kernel<Element, kVector, false, kFewLimbs>
+                                    : square_kernel<Element, kVector, false, kMost>;
+        kernel<<<grid, kThreads, 0, stream>>>(arguments, layout);
     });
     check_launch("summing the squares");
 }

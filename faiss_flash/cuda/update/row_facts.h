@@ -1,5 +1,5 @@
-/// What passes over all rows find: columns' ranges, and what rows alone contribute to the objective
-/// (core/objective.h).
+/// What passes over all rows find: ranges of weighted columns, and what rows alone contribute to
+/// the objective (core/objective.h).
 #pragma once
 
 #include <faiss_flash/core/shard.h>
@@ -11,10 +11,8 @@
 
 namespace faiss_flash::cuda {
 
-/// Of rows and, of one problem, their weights [n] (null = all 1), on the device. terms: rows of a
-/// problem over all shards. Waits for the device, unless rows are f16 of which one limb holds all.
-RowFacts find_ranges(
-        const DeviceRows& rows, const float* weights, int64_t terms, cudaStream_t stream);
+/// Of one problem's rows and their weights [n], on the device. Waits for it.
+RowFacts find_weighted_ranges(const DeviceRows& rows, const float* weights, cudaStream_t stream);
 
 /// Adds the rows' x^2 to sums [batch x square_limbs x d].
 void add_squares(

@@ -36,9 +36,9 @@ SumFormat::SumFormat(const Format& format, const Workload& work, DType rows, Are
     for (size_t b = 0; b < format.columns.size(); b++) {
         in_float = in_float && fits_float(format.columns[b], format.facts[b]);
     }
-    const int64_t vector = 16 / dtype_size(rows);
-    vectors = workload.d % vector == 0;
-    layout = SumLayout(workload.d, in_float ? vectors ? vector : kSingles : 1);
+    vectors = reads_vectors(rows, workload.d);
+    const int64_t columns_read = vectors ? vector_columns(dtype_size(rows)) : kSingles;
+    layout = SumLayout(workload.d, in_float ? columns_read : 1);
     sums = {workload.batch, workload.k, int64_t{limbs} * layout.places, workload.weighted};
     const int64_t columns = workload.batch * (workload.d + 1);
     units = arena.take<double>(columns);

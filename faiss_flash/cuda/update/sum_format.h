@@ -2,20 +2,13 @@
 #pragma once
 
 #include <faiss_flash/core/shard.h>
+#include <faiss_flash/cuda/device_rows.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/update/layout.h>
 
 #include <cstdint>
 
 namespace faiss_flash::cuda {
-
-/// Rows of one or more problems on the device, one problem after the other.
-struct DeviceRows {
-    const void* data;
-    DType dtype; ///< f32, f16 or bf16
-    int64_t batch, n, d;
-    int64_t row_bytes; ///< from row to row
-};
 
 struct SumFormat {
     /// rows: DeviceRows' type.
@@ -30,16 +23,13 @@ struct SumFormat {
     int limb_bits;        ///< F of both: it follows from n
     double limb_step;     ///< 2^F
     bool in_float;        ///< sums by float32 arithmetic are exact
-    bool vectors;         ///< rows can be read 16 bytes at a time
+    bool vectors;         ///< rows are read in vectors: reads_vectors()
     SumLayout layout;     ///< of a cluster's columns
     SumsLayout sums;      ///< of all
     double* units;        ///< [batch x (d + 1)] 1 / scale of the first limb
     float* upper_scale;   ///< [batch x (d + 1)] scale of the upper piece of the first limb
     double* square_units; ///< [batch x d] as units, of squares; null without them
 };
-
-/// Columns of a lane where rows are not read in vectors.
-inline constexpr int kSingles = 4;
 
 /// What float32 can round to an integer by an addition: bits of the upper piece of a first limb.
 inline constexpr int kUpperBits = 22;

@@ -15,9 +15,7 @@
 #include <faiss_flash/core/fixed_point.h>
 #include <faiss_flash/cuda/update/entries.h>
 #include <faiss_flash/cuda/update/layout.h>
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include <faiss_flash/cuda/row_part.cuh>
 
 #include <cstdint>
 
@@ -43,43 +41,25 @@ inline constexpr int kSumThreads = 128;
 inline constexpr int kMostSumEntries = 2048; ///< of a block
 inline constexpr int kSumBatch = 8;          ///< rows of a lane that are on their way
 
-/// Columns of one lane as they lie in memory.
+/// Turns the signs of a row's part where the entry's point is taken away. Bytes have none: theirs
+/// are turned as they are added.
 template <class Element, int kVector, bool kVectors>
-struct alignas(kVectors ? sizeof(Element) * kVector : sizeof(Element)) RowPart {
-    Element values[kVector];
-
-    __device__ void load(const uint8_t* row, int first, int d) {
-        const auto* from = reinterpret_cast<const Element*>(row) + first;
-        if constexpr (kVectors) {
-            *this = *reinterpret_cast<const RowPart*>(from);
-        } else {
+__device__ void turn(RowPart<Element, kVector, kVectors>& part, int32_t point) {
+    if constexpr (sizeof(Element) > 1 && kVectors) {
+        constexpr uint32_t kSigns = sizeof(Element) == 2 ? 0x80008000u : 0x80000000u;
+        const uint32_t signs = point < 0 ? kSigns : 0;
+        auto* words = reinterpret_cast<uint32_t*>(part.values);
 #pragma unroll
-            for (int v = 0; v < kVector; v++) {
-                values[v] = first + v < d ? from[v] : Element(0.0f);
-            }
+        for (size_t w = 0; w < sizeof(part.values) / 4; w++) {
+            words[w] ^= signs;
+        }
+    } else if constexpr (sizeof(Element) > 1) {
+#pragma unroll
+        for (int v = 0; v < kVector; v++) {
+            part.values[v] = point < 0 ? -part.values[v] : part.values[v];
         }
     }
-    /// Turns the signs where the entry's point is taken away.
-    __device__ void turn(int32_t point) {
-        if constexpr (kVectors) {
-            constexpr uint32_t kSigns = sizeof(Element) == 2 ? 0x80008000u : 0x80000000u;
-            const uint32_t signs = point < 0 ? kSigns : 0;
-            auto* words = reinterpret_cast<uint32_t*>(values);
-#pragma unroll
-            for (size_t w = 0; w < sizeof(values) / 4; w++) {
-                words[w] ^= signs;
-            }
-        } else {
-#pragma unroll
-            for (int v = 0; v < kVector; v++) {
-                values[v] = point < 0 ? -values[v] : values[v];
-            }
-        }
-    }
-    __device__ float value(int v) const {
-        return static_cast<float>(values[v]);
-    }
-};
+}
 
 /// Weight of a mantissa's highest bit to its lowest.
 template <class Element>
@@ -202,6 +182,9 @@ __global__ void __launch_bounds__(
     };
     using Part = RowPart<Element, kVector, kVectors>;
     const bool signs = !arguments.entries.all(problem);
+    const auto term = [&](float x, int32_t point) {
+        return sizeof(Element) == 1 && signs && point < 0 ? -x : x;
+    };
     for (int at = begin; at < end; at += kSumBatch) {
         Part rows[kSumBatch];
 #pragma unroll
@@ -223,7 +206,7 @@ __global__ void __launch_bounds__(
                     const int2 entry = order[at + i];
                     Part row;
                     row.load(row_of(entry.x), column, arguments.d);
-                    row.turn(entry.x);
+                    turn(row, entry.x);
 #pragma unroll
                     for (int v = 0; v < kVector; v++) {
                         const float x = row.value(v);
@@ -239,12 +222,12 @@ __global__ void __launch_bounds__(
 #pragma unroll
             for (int i = 0; i < kSumBatch; i++) {
                 if (signs) {
-                    rows[i].turn(order[at + i].x);
+                    turn(rows[i], order[at + i].x);
                     taken += order[at + i].x < 0;
                 }
 #pragma unroll
                 for (int v = 0; v < kVector; v++) {
-                    pieces.add(v, rows[i].value(v), scale[v], lower_scale);
+                    pieces.add(v, term(rows[i].value(v), order[at + i].x), scale[v], lower_scale);
                 }
             }
             continue;
@@ -259,12 +242,12 @@ __global__ void __launch_bounds__(
                     taken = 0;
                 }
                 if (signs) {
-                    rows[i].turn(order[at + i].x);
+                    turn(rows[i], order[at + i].x);
                     taken += order[at + i].x < 0;
                 }
 #pragma unroll
                 for (int v = 0; v < kVector; v++) {
-                    pieces.add(v, rows[i].value(v), scale[v], lower_scale);
+                    pieces.add(v, term(rows[i].value(v), order[at + i].x), scale[v], lower_scale);
                 }
             }
         }

@@ -193,9 +193,9 @@ TEST_F(Memory, CountedBytesAreTaken) {
         {
             Pieces pieces(backend, problems, workload, {});
             EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), counted);
-            std::vector<int64_t> rows(static_cast<size_t>(run.k));
-            std::iota(rows.begin(), rows.end(), 0);
-            pieces.load({nullptr, 0, false, rows}, {});
+            std::vector<int64_t> seeds(static_cast<size_t>(run.k));
+            std::iota(seeds.begin(), seeds.end(), 0);
+            pieces.load({nullptr, 0, false, seeds}, {});
             for (int iteration = 0; iteration < 9; iteration++) { // replayed in the end
                 pieces.ask(9);
                 pieces.wait();

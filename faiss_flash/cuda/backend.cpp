@@ -96,7 +96,8 @@ class CudaBackend final : public Backend {
         const int64_t most = method_for(workload) == Method::exact
                                      ? kMostExactProblems
                                      : std::min(kMostProblems, kMostRows / workload.n);
-        return std::max<int64_t>(1, std::min(most, free_device_bytes() / each));
+        const int64_t wanted = std::min(most, workload.batch);
+        return has_room(wanted * each) ? wanted : std::max<int64_t>(1, free_device_bytes() / each);
     }
 
     std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const override {
@@ -179,9 +180,9 @@ class CudaBackend final : public Backend {
         const Points& first = problems.front().points;
         const auto batch = static_cast<int64_t>(problems.size());
         const int64_t bytes = assign_bytes(batch, first.n(), k, first.d(), Method::direct);
-        const bool together =
-                batch > 1 && batch <= kMostProblems && batch * first.n() <= kMostRows &&
-                direct_pays(batch, first.n(), k, first.d()) && bytes <= free_device_bytes();
+        const bool together = batch > 1 && batch <= kMostProblems &&
+                              batch * first.n() <= kMostRows &&
+                              direct_pays(batch, first.n(), k, first.d()) && has_room(bytes);
         wait_for_caller(first);
         if (!together || !assign_together(problems, k, metric)) {
             Backend::assign_batch(problems, k, metric);

@@ -1,5 +1,6 @@
 #include <faiss_flash/core/lloyd.h>
 
+#include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/pieces.h>
 #include <faiss_flash/core/sampling.h>
 
@@ -193,7 +194,7 @@ class Lloyd {
         std::vector<bool> running(batch_, true);
         const int before = iterations_;
         for (int iteration = before; iteration < options_.niter; iteration++) {
-            poll();
+            poll_if_due();
             // Reading the centroids would wait for an iteration that runs ahead.
             const bool saved = checkpoint_ && checkpoint_->due();
             const int most = (saved ? iteration + 1 : options_.niter) - before;
@@ -211,7 +212,6 @@ class Lloyd {
                     finished = finished || !running[b];
                 }
             }
-            poll();
             const bool last = iterations_ == options_.niter;
             if (finished || last) {
                 keep_centroids(running, last);
@@ -321,12 +321,6 @@ class Lloyd {
         }
         stopped_ = options_.callback && !options_.callback(stats.back(), seconds_left);
         return !stopped_;
-    }
-
-    void poll() const {
-        if (options_.poll) {
-            options_.poll();
-        }
     }
 
     /// FAISS's lines are about one clustering.

@@ -66,13 +66,9 @@ class Backend {
 
     virtual Expectation expect(const Workload& workload) const = 0;
 
-    /// The same rows of each problem as float32 [count x d]: to out, out + stride, ...
+    /// Rows of the points as float32 [count x d].
     virtual void read_rows(
-            const std::vector<Problem>& problems,
-            const int64_t* rows,
-            int64_t count,
-            float* out,
-            int64_t stride) const;
+            const Points& points, const int64_t* rows, int64_t count, float* out) const;
 
     /// The best centroid of each point, exact; ties to the lowest id. Rows with a NaN or an Inf get
     /// id -1 and distance NaN. distances may be null.

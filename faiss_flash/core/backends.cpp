@@ -57,16 +57,9 @@ void Backend::assign_batch(
 }
 
 void Backend::read_rows(
-        const std::vector<Problem>& problems,
-        const int64_t* rows,
-        int64_t count,
-        float* out,
-        int64_t stride) const {
-    for (const Problem& problem : problems) {
-        for (int64_t i = 0; i < count; i++) {
-            problem.points.copy_row(rows[i], out + i * problem.points.d());
-        }
-        out += stride;
+        const Points& points, const int64_t* rows, int64_t count, float* out) const {
+    for (int64_t i = 0; i < count; i++) {
+        points.copy_row(rows[i], out + i * points.d());
     }
 }
 

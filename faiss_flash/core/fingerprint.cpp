@@ -62,7 +62,7 @@ uint64_t hash_of_points(const Backend& backend, const Problem& problem) {
     Hash hash;
     for (int64_t first = 0; first < count; first += together) {
         const int64_t now = std::min(together, count - first);
-        backend.read_rows({problem}, rows.data() + first, now, values.data(), 0);
+        backend.read_rows(problem.points, rows.data() + first, now, values.data());
         hash.add(values.data(), static_cast<size_t>(now * d) * sizeof(float));
     }
     return hash.value();

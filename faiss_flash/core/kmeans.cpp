@@ -78,7 +78,7 @@ KMeansResult copy_points(const Backend& backend, const VectorView& view, int64_t
     result.centroids.resize(static_cast<size_t>(k * view.d));
     std::vector<int64_t> rows(static_cast<size_t>(k));
     std::iota(rows.begin(), rows.end(), 0);
-    backend.read_rows({{Points(view)}}, rows.data(), k, result.centroids.data(), 0);
+    backend.read_rows(Points(view), rows.data(), k, result.centroids.data());
     result.iterations.emplace_back();
     return result;
 }

@@ -1,5 +1,6 @@
 #include <faiss_flash/core/lloyd.h>
 
+#include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/pieces.h>
 #include <faiss_flash/core/sampling.h>
 
@@ -56,7 +57,7 @@ class Lloyd {
           options_(options),
           checkpoint_(checkpoint),
           seed_(resolve_seed(options.seed)),
-          centroids_(batch_ * values()),
+          centroids_(batch_),
           stats_(batch_),
           best_(batch_),
           best_objective_(batch_),
@@ -76,8 +77,8 @@ class Lloyd {
         rules_.frozen = options.frozen_centroids ? given_ : 0;
         rules_.spherical = options.spherical;
         rules_.int_centroids = options.int_centroids;
-        for (size_t b = 0; b < batch_; b++) {
-            std::copy(initial[b].begin(), initial[b].end(), centroids_of(b));
+        for (const std::vector<float>& rows : initial) {
+            given_rows_.insert(given_rows_.end(), rows.begin(), rows.end());
         }
     }
 
@@ -94,13 +95,13 @@ class Lloyd {
             const bool last = redo_ + 1 == options_.nredo;
             const bool can_go_on = stopped_ && last && iterations_ < options_.niter;
             if (checkpoint_ && can_go_on) {
-                checkpoint_->finish(state(false, centroids_));
+                checkpoint_->finish(state(false, centroids_.front()));
             }
             keep_best();
             if (checkpoint_ && last && !can_go_on) {
                 checkpoint_->finish(state(true, {}));
             } else if (checkpoint_ && !last && checkpoint_->due()) {
-                checkpoint_->offer([&] { return state(true, centroids_); });
+                checkpoint_->offer([&] { return state(true, centroids_.front()); });
             }
         }
         return std::move(best_);
@@ -109,7 +110,8 @@ class Lloyd {
    private:
     /// Takes the place of the start of the run; of one problem.
     void take_up(const LloydState& state) {
-        centroids_ = state.centroids;
+        centroids_[0] = state.centroids;
+        keep_given_rows(0);
         stats_[0] = state.stats;
         if (!state.stats.empty()) {
             const IterationStats& before = state.stats.back();
@@ -145,8 +147,18 @@ class Lloyd {
         return now;
     }
 
+    /// Given rows keep what they hold: in later restarts the previous restart's result.
+    void keep_given_rows(size_t b) {
+        const int64_t kept = given_ * d_;
+        const auto to = given_rows_.begin() + static_cast<int64_t>(b) * kept;
+        std::copy_n(centroids_[b].begin(), kept, to);
+    }
+
     void keep_best() {
+        // A state between two restarts has both.
+        const bool both = checkpoint_ && redo_ + 1 < options_.nredo;
         for (size_t b = 0; b < batch_; b++) {
+            keep_given_rows(b);
             const double objective = stats_[b].empty() ? 0 : stats_[b].back().objective;
             const bool better = options_.metric == Metric::l2 ? objective < best_objective_[b]
                                                               : objective > best_objective_[b];
@@ -156,7 +168,11 @@ class Lloyd {
                 }
                 best_[b].k = k_;
                 best_[b].d = d_;
-                best_[b].centroids.assign(centroids_of(b), centroids_of(b + 1));
+                if (both) {
+                    best_[b].centroids = centroids_[b];
+                } else {
+                    best_[b].centroids.swap(centroids_[b]);
+                }
                 best_[b].iterations = stats_[b];
                 best_objective_[b] = objective;
             }
@@ -164,24 +180,27 @@ class Lloyd {
     }
 
     void run_restart() {
-        kept_.assign(batch_, false);
-        if (iterations_ == 0) { // else they have been seeded, and have had the rules
-            seed_centroids();
-            apply_rules(rules_, static_cast<int64_t>(batch_) * k_, d_, centroids_.data());
-        }
         if (options_.niter == 0) {
+            seed_on_host();
             return;
         }
-        pieces_->load(centroids_.data(), rules_);
+        if (iterations_ == 0) {
+            pieces_->load({given_rows_.data(), given_, false, rows_to_begin_with()}, rules_);
+        } else { // taken up
+            pieces_->load({centroids_[0].data(), k_, true, {}}, rules_);
+        }
+        kept_.assign(batch_, false);
         const Clock::time_point start = Clock::now();
         std::vector<bool> running(batch_, true);
         const int before = iterations_;
         for (int iteration = before; iteration < options_.niter; iteration++) {
-            poll();
+            poll_if_due();
             // Reading the centroids would wait for an iteration that runs ahead.
             const bool saved = checkpoint_ && checkpoint_->due();
             const int most = (saved ? iteration + 1 : options_.niter) - before;
-            const std::vector<IterationStats> stats = pieces_->advance(most);
+            pieces_->ask(most);
+            make_room(iteration + 1 - before, options_.niter - before);
+            const std::vector<IterationStats> stats = pieces_->wait();
             iterations_ = iteration + 1;
             const double left =
                     seconds_since(start) / (iterations_ - before) * (options_.niter - iterations_);
@@ -193,7 +212,6 @@ class Lloyd {
                     finished = finished || !running[b];
                 }
             }
-            poll();
             const bool last = iterations_ == options_.niter;
             if (finished || last) {
                 keep_centroids(running, last);
@@ -209,35 +227,63 @@ class Lloyd {
         }
     }
 
-    /// Takes the centroids of the problems that have just ended, once each.
-    void keep_centroids(const std::vector<bool>& running, bool last) {
-        const std::vector<float> now = read_centroids();
+    /// The first touch of a result's memory takes longer than the copy into it: a part of `parts`
+    /// is touched an iteration, while the device works.
+    void make_room(int64_t part, int64_t parts) {
+        constexpr int64_t kLeast = 1 << 20; // values: more parts bring nothing
+        const auto all = static_cast<int64_t>(batch_ * values());
+        const int64_t wanted = std::min(all, std::max(all / parts + 1, kLeast) * part);
         for (size_t b = 0; b < batch_; b++) {
-            if (!kept_[b] && (last || !running[b])) {
-                const auto at = static_cast<int64_t>(b * values());
-                std::copy_n(now.begin() + at, values(), centroids_.begin() + at);
-                kept_[b] = true;
+            const int64_t before = static_cast<int64_t>(b * values());
+            const int64_t own = std::clamp<int64_t>(wanted - before, 0, k_ * d_);
+            if (centroids_[b].size() < static_cast<size_t>(own)) {
+                centroids_[b].reserve(values());
+                centroids_[b].resize(static_cast<size_t>(own));
             }
         }
     }
 
+    /// Takes the centroids of the problems that have just ended, once each.
+    void keep_centroids(const std::vector<bool>& running, bool last) {
+        std::vector<float*> to(batch_);
+        for (size_t b = 0; b < batch_; b++) {
+            if (!kept_[b] && (last || !running[b])) {
+                centroids_[b].resize(values());
+                to[b] = centroids_[b].data();
+                kept_[b] = true;
+            }
+        }
+        pieces_->store(to);
+    }
+
+    /// Of one problem.
     std::vector<float> read_centroids() {
-        std::vector<float> now(centroids_.size());
-        pieces_->store(now.data());
+        std::vector<float> now(values());
+        pieces_->store({now.data()});
         return now;
     }
 
-    /// Rows not given are points of a random permutation, indexed by the centroid's own number.
-    /// Given rows keep what they hold: in later restarts the previous restart's result.
-    void seed_centroids() {
+    /// Centroids that are not given are points of a random permutation, indexed by the centroid's
+    /// own number.
+    std::vector<int64_t> rows_to_begin_with() const {
         const int64_t seed = seed_ + 1 + redo_ * int64_t{15486557};
-        const auto order = permutation_head(problems_.front().points.n(), k_, seed);
-        backend_.read_rows(
-                problems_,
-                order.data() + given_,
-                k_ - given_,
-                centroids_.data() + given_ * d_,
-                k_ * d_);
+        auto order = permutation_head(problems_.front().points.n(), k_, seed);
+        order.erase(order.begin(), order.begin() + given_);
+        return order;
+    }
+
+    /// Where nothing is iterated.
+    void seed_on_host() {
+        const std::vector<int64_t> rows = rows_to_begin_with();
+        for (size_t b = 0; b < batch_; b++) {
+            const int64_t given = given_ * d_;
+            const auto from = given_rows_.begin() + static_cast<int64_t>(b) * given;
+            centroids_[b].resize(values());
+            float* centroids = centroids_[b].data();
+            std::copy_n(from, given, centroids);
+            backend_.read_rows(problems_[b].points, rows.data(), k_ - given_, centroids + given);
+            apply_rules(rules_, k_, d_, centroids);
+        }
     }
 
     void record(size_t b, IterationStats stats, int iteration) {
@@ -277,16 +323,9 @@ class Lloyd {
         return !stopped_;
     }
 
-    void poll() const {
-        if (options_.poll) {
-            options_.poll();
-        }
-    }
-
     /// FAISS's lines are about one clustering.
     bool verbose() const { return options_.verbose && batch_ == 1; }
     size_t values() const { return static_cast<size_t>(k_ * d_); }
-    float* centroids_of(size_t b) { return centroids_.data() + b * values(); }
 
     const Backend& backend_;
     const std::vector<Problem>& problems_;
@@ -297,7 +336,8 @@ class Lloyd {
     const KMeansOptions& options_;
     Checkpoint* const checkpoint_; // of the one problem; or null
     const int64_t seed_;
-    std::vector<float> centroids_;                   // [batch x k x d]
+    std::vector<float> given_rows_;                  // [batch x given x d]
+    std::vector<std::vector<float>> centroids_;      // [k x d] of the restart that has just ended
     std::vector<std::vector<IterationStats>> stats_; // of all restarts so far
     std::vector<KMeansResult> best_;
     std::vector<double> best_objective_;

@@ -19,7 +19,7 @@ void require_centroids(
     }
     const int64_t row = bad - ids.begin();
     std::vector<float> values(static_cast<size_t>(points.d));
-    backend.read_rows({{Points(points)}}, &row, 1, values.data(), 0);
+    backend.read_rows(Points(points), &row, 1, values.data());
     const auto column = std::find_if_not(
             values.begin(), values.end(), [](float value) { return std::isfinite(value); });
     reject_non_finite("points", {row, column - values.begin()});

@@ -57,14 +57,16 @@ void Pieces::make(
 
 void Pieces::open(
         const std::vector<Problem>& problems, int64_t n, const std::vector<int64_t>& cuts) {
+    ends_ = cuts;
+    ends_.push_back(n);
     if (cuts.empty()) {
         shards_.push_back(worker_->open(problems));
         return;
     }
-    parts_.resize(cuts.size() + 1);
+    parts_.resize(ends_.size());
     int64_t first = 0;
     for (size_t i = 0; i < parts_.size(); i++) {
-        const int64_t end = i < cuts.size() ? cuts[i] : n;
+        const int64_t end = ends_[i];
         for (const auto& [points, weights] : problems) {
             const float* part_weights = weights ? weights + first : nullptr;
             parts_[i].push_back({points.part(first, end - first), part_weights});
@@ -74,18 +76,36 @@ void Pieces::open(
     }
 }
 
-void Pieces::load(const float* centroids, const CentroidRules& rules) {
+void Pieces::load(const Start& start, const CentroidRules& rules) {
     const Worker::Here here(*worker_);
-    centroids_->load(centroids, rules);
+    centroids_->load(start, rules, [&](float* centroids) {
+        int64_t first = 0;
+        for (size_t i = 0; i < shards_.size(); i++) {
+            std::vector<Seed> seeds;
+            int64_t centroid = start.count;
+            for (const int64_t row : start.rows) {
+                if (first <= row && row < ends_[i]) {
+                    seeds.push_back({row - first, centroid});
+                }
+                centroid++;
+            }
+            shards_[i]->seed(seeds, centroids);
+            first = ends_[i];
+        }
+    });
     asked_ = 0;
     waited_ = 0;
 }
 
-std::vector<IterationStats> Pieces::advance(int most) {
+void Pieces::ask(int most) {
     const Worker::Here here(*worker_);
     for (; asked_ < most && asked_ <= waited_ + centroids_->lookahead(); asked_++) {
         centroids_->iterate(iteration());
     }
+}
+
+std::vector<IterationStats> Pieces::wait() {
+    const Worker::Here here(*worker_);
     Centroids::Outcome outcome = centroids_->wait();
     waited_++;
     asked_ = outcome.again ? waited_ : asked_;
@@ -95,9 +115,9 @@ std::vector<IterationStats> Pieces::advance(int most) {
     return std::move(outcome.stats);
 }
 
-void Pieces::store(float* centroids) {
+void Pieces::store(const std::vector<float*>& to) {
     const Worker::Here here(*worker_);
-    centroids_->store(centroids);
+    centroids_->store(to);
 }
 
 Sums Pieces::add(Sums (Shard::*sums)()) {

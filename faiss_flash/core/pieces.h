@@ -26,12 +26,14 @@ class Pieces {
     const RowFacts& facts() const { return format_.facts; }
 
     /// Begins a restart: Centroids::load().
-    void load(const float* centroids, const CentroidRules& rules);
-    /// Waits for the restart's next iteration. Of `most` in all, those that are worth asking for
-    /// before have been asked for then.
-    std::vector<IterationStats> advance(int most);
+    void load(const Start& start, const CentroidRules& rules);
+    /// Asks for the restart's next iteration and, of `most` in all, for those after it that are
+    /// worth asking for before it is waited for.
+    void ask(int most);
+    /// Waits for the next iteration, which has been asked for.
+    std::vector<IterationStats> wait();
     /// Centroids::store().
-    void store(float* centroids);
+    void store(const std::vector<float*>& to);
 
    private:
     void make(
@@ -46,6 +48,7 @@ class Pieces {
     std::unique_ptr<Worker> worker_;
     std::vector<std::vector<Problem>> parts_; // of the problems, where there are several shards
     std::vector<std::unique_ptr<Shard>> shards_;
+    std::vector<int64_t> ends_; // of each shard's rows
     Format format_;
     std::unique_ptr<Reducer> reducer_; // of several shards
     std::unique_ptr<Centroids> centroids_;

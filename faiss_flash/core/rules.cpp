@@ -1,5 +1,7 @@
 #include <faiss_flash/core/rules.h>
 
+#include <faiss_flash/core/parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -29,32 +31,49 @@ float limited(float value) {
     return std::max(-kMost, std::min(kMost, value));
 }
 
+void scale_to_length_1(float* row, int64_t d) {
+    double squares = 0;
+    for (int64_t j = 0; j < d; j++) {
+        squares += static_cast<double>(row[j]) * row[j];
+    }
+    if (squares > 0) {
+        const double inverse = 1 / std::sqrt(squares);
+        for (int64_t j = 0; j < d; j++) {
+            row[j] = static_cast<float>(row[j] * inverse);
+        }
+    }
+}
+
 } // namespace
 
-int64_t split_empty_clusters(int64_t k, int64_t d, int64_t n, double* counts, float* centroids) {
-    constexpr float kShift = 1.0f / 1024.0f;
+std::vector<Split> choose_splits(int64_t k, int64_t n, double* counts) {
+    std::vector<Split> splits;
     if (std::all_of(counts, counts + k, [](double count) { return count != 0; })) {
-        return 0; // before the generator, which takes longer to make
+        return splits; // before the generator, which takes longer to make
     }
     std::mt19937 generator(1234);
-    int64_t nsplit = 0;
     for (int64_t empty = 0; empty < k; empty++) {
         if (counts[empty] != 0) {
             continue;
         }
         const int64_t donor = choose_donor(k, n, counts, generator);
-        float* to = centroids + empty * d;
-        float* from = centroids + donor * d;
+        splits.push_back({empty, donor});
+        counts[empty] = counts[donor] / 2;
+        counts[donor] -= counts[empty];
+    }
+    return splits;
+}
+
+void apply_splits(const std::vector<Split>& splits, int64_t d, float* centroids) {
+    for (const Split& split : splits) {
+        float* to = centroids + split.empty * d;
+        float* from = centroids + split.donor * d;
         for (int64_t j = 0; j < d; j++) {
-            const float sign = j % 2 == 0 ? kShift : -kShift;
+            const float sign = j % 2 == 0 ? kSplitShift : -kSplitShift;
             to[j] = limited(from[j] * (1 + sign));
             from[j] = limited(from[j] * (1 - sign));
         }
-        counts[empty] = counts[donor] / 2;
-        counts[donor] -= counts[empty];
-        nsplit++;
     }
-    return nsplit;
 }
 
 double imbalance_factor(double squares, int64_t n, int64_t k) {
@@ -63,22 +82,18 @@ double imbalance_factor(double squares, int64_t n, int64_t k) {
 }
 
 void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centroids) {
-    for (int64_t i = 0; i < k && rules.spherical; i++) {
-        float* row = centroids + i * d;
-        double squares = 0;
-        for (int64_t j = 0; j < d; j++) {
-            squares += static_cast<double>(row[j]) * row[j];
-        }
-        if (squares > 0) {
-            const double inverse = 1 / std::sqrt(squares);
-            for (int64_t j = 0; j < d; j++) {
-                row[j] = static_cast<float>(row[j] * inverse);
-            }
-        }
+    if (!rules.spherical && !rules.int_centroids) {
+        return;
     }
-    for (int64_t i = 0; i < k * d && rules.int_centroids; i++) {
-        centroids[i] = std::round(centroids[i]);
-    }
+    constexpr int64_t kValues = 65536; // of a block
+    for_each_range(k, std::max<int64_t>(1, kValues / d), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end && rules.spherical; i++) {
+            scale_to_length_1(centroids + i * d, d);
+        }
+        for (int64_t i = begin * d; i < end * d && rules.int_centroids; i++) {
+            centroids[i] = std::round(centroids[i]);
+        }
+    });
 }
 
 int64_t finish_centroids(
@@ -89,10 +104,10 @@ int64_t finish_centroids(
         std::vector<double>& weights,
         float* centroids) {
     const int64_t frozen = rules.frozen;
-    const int64_t nsplit =
-            split_empty_clusters(k - frozen, d, n, weights.data() + frozen, centroids + frozen * d);
+    const auto splits = choose_splits(k - frozen, n, weights.data() + frozen);
+    apply_splits(splits, d, centroids + frozen * d);
     apply_rules(rules, k, d, centroids);
-    return nsplit;
+    return static_cast<int64_t>(splits.size());
 }
 
 } // namespace faiss_flash

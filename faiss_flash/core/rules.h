@@ -15,16 +15,25 @@ struct CentroidRules {
 /// Of centroids [k x d].
 void apply_rules(const CentroidRules& rules, int64_t k, int64_t d, float* centroids);
 
-/// Gives each empty cluster half of a large one, chosen at random in proportion to its size
+/// How far a pair's coordinates move, of themselves: FAISS's EPS.
+inline constexpr float kSplitShift = 1.0f / 1024.0f;
+
+/// An empty cluster is given half of another one.
+struct Split {
+    int64_t empty;
+    int64_t donor;
+};
+
+/// A large cluster for each empty one, chosen at random in proportion to its size
 /// (faiss::detail::split_clusters; mt19937 seeded with 1234 on every call).
 /// After 10 * k failed tries the largest cluster is taken, so tiny weights cannot hang it.
-/// @param k          clusters that may be changed
-/// @param d          coordinates of a centroid
-/// @param n          training points
-/// @param counts     [k] sum of weights of each cluster; updated
-/// @param centroids  [k x d]; updated
-/// @return           clusters split
-int64_t split_empty_clusters(int64_t k, int64_t d, int64_t n, double* counts, float* centroids);
+/// @param k       clusters that may be changed
+/// @param n       training points
+/// @param counts  [k] sum of weights of each cluster; updated
+std::vector<Split> choose_splits(int64_t k, int64_t n, double* counts);
+
+/// Moves the centroids [k x d] of each pair apart, one pair after the other.
+void apply_splits(const std::vector<Split>& splits, int64_t d, float* centroids);
 
 /// Gives empty clusters a half of large ones and applies the rules, to centroids [k x d] that hold
 /// the means of an iteration over n points (frozen ones their values). Returns the clusters split.

@@ -2,10 +2,45 @@
 
 #include <chrono>
 #include <limits>
+#include <numeric>
 #include <random>
-#include <unordered_map>
+#include <utility>
 
 namespace faiss_flash {
+
+namespace {
+
+/// Entries of a permutation that were swapped, by their places: at most so many, none taken out.
+class SwappedEntries {
+   public:
+    explicit SwappedEntries(int64_t most) {
+        while (size_t{1} << bits_ < 2 * static_cast<size_t>(most)) {
+            bits_++;
+        }
+        slots_.resize(size_t{1} << bits_);
+    }
+
+    /// The entry at a place, which is its own number at first; `entry` takes its place.
+    int64_t exchange(int64_t place, int64_t entry) {
+        size_t at = static_cast<size_t>(place) * 0x9e3779b97f4a7c15u >> (64 - bits_);
+        while (slots_[at].place >= 0 && slots_[at].place != place) {
+            at = (at + 1) % slots_.size();
+        }
+        const int64_t before = slots_[at].place == place ? slots_[at].entry : place;
+        slots_[at] = {place, entry};
+        return before;
+    }
+
+   private:
+    struct Slot {
+        int64_t place = -1;
+        int64_t entry = 0;
+    };
+    int bits_ = 1;
+    std::vector<Slot> slots_;
+};
+
+} // namespace
 
 std::vector<int64_t> permutation_head(int64_t n, int64_t m, int64_t seed) {
     std::mt19937 generator(static_cast<uint32_t>(seed));
@@ -16,18 +51,17 @@ std::vector<int64_t> permutation_head(int64_t n, int64_t m, int64_t seed) {
         }
         return static_cast<int64_t>(value % static_cast<uint64_t>(limit));
     };
-    // The shuffle runs forward, so entries below i are final; only swapped entries are stored.
-    std::unordered_map<int64_t, int64_t> moved;
-    const auto entry = [&moved](int64_t i) {
-        const auto it = moved.find(i);
-        return it == moved.end() ? i : it->second;
-    };
     std::vector<int64_t> head(static_cast<size_t>(m));
-    for (int64_t i = 0; i < m; i++) {
-        const int64_t other = i + 1 < n ? i + draw(n - i) : i;
-        head[static_cast<size_t>(i)] = entry(other);
-        moved[other] = entry(i);
-        moved.erase(i);
+    std::iota(head.begin(), head.end(), 0);
+    SwappedEntries tail(m); // from place m on
+    for (int64_t i = 0; i < m && i + 1 < n; i++) {
+        const int64_t other = i + draw(n - i);
+        int64_t& entry = head[static_cast<size_t>(i)];
+        if (other < m) {
+            std::swap(entry, head[static_cast<size_t>(other)]);
+        } else {
+            entry = tail.exchange(other, entry);
+        }
     }
     return head;
 }

@@ -57,6 +57,21 @@ struct SumsLayout {
     static constexpr int64_t kCounts = sizeof(IterationCounts) / sizeof(int64_t);
 };
 
+/// What a restart begins with.
+struct Start {
+    const float*
+            given; ///< [batch x count x d] in the host's memory: each problem's first centroids
+    int64_t count; ///< of one problem
+    bool ruled;    ///< they have had the rules
+    std::vector<int64_t> rows; ///< [k - count] of each problem: the points that the others begin as
+};
+
+/// A row of a shard that a centroid begins as.
+struct Seed {
+    int64_t row;
+    int64_t centroid;
+};
+
 /// Numbers that queued work depends on.
 using Launches = std::vector<int64_t>;
 
@@ -71,6 +86,9 @@ class Shard {
     /// [batch x square_limbs x d] squares of the rows, in format.squares.
     virtual Sums squares() = 0;
 
+    /// Writes rows of each problem to centroids [batch x k x d], in the device's memory. May be
+    /// queued.
+    virtual void seed(const std::vector<Seed>& seeds, float* centroids) = 0;
     /// Finds every row's best of centroids [batch x k x d], in the device's memory. May be queued.
     virtual void assign(const float* centroids) = 0;
     /// Adds up the rows of each cluster, as assign() has found them. May be queued.
@@ -88,8 +106,11 @@ class Shard {
 class Centroids {
    public:
     virtual ~Centroids() = default;
-    /// Begins a restart with centroids [batch x k x d], which have had the rules.
-    virtual void load(const float* centroids, const CentroidRules& rules) = 0;
+    /// Begins a restart. seed(centroids) is Shard::seed() of all shards, by start.rows.
+    virtual void load(
+            const Start& start,
+            const CentroidRules& rules,
+            const std::function<void(float* centroids)>& seed) = 0;
     /// Iterations worth asking for before the first is waited for, less one.
     virtual int lookahead() const { return 0; }
 
@@ -107,8 +128,9 @@ class Centroids {
     };
     /// Waits for the oldest iteration that was asked for.
     virtual Outcome wait() = 0;
-    /// [batch x k x d] after the iteration that was waited for last, or as they were loaded.
-    virtual void store(float* centroids) = 0;
+    /// After the iteration that was waited for last, or as they were loaded.
+    /// @param to  of each problem, where its [k x d] go; null: they are not asked for
+    virtual void store(const std::vector<float*>& to) = 0;
 };
 
 /// Adds the sums of shards: of one device, or of several.

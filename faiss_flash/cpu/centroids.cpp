@@ -74,9 +74,21 @@ class CpuCentroids final : public Centroids {
         }
     }
 
-    void load(const float* centroids, const CentroidRules& rules) override {
+    void load(
+            const Start& start,
+            const CentroidRules& rules,
+            const std::function<void(float* centroids)>& seed) override {
         rules_ = rules;
-        centroids_.assign(centroids, centroids + workload_.batch * values());
+        centroids_.resize(static_cast<size_t>(workload_.batch * values()));
+        const int64_t given = start.count * workload_.d; // values of a problem
+        for (int64_t b = 0; b < workload_.batch; b++) {
+            std::copy_n(start.given + b * given, given, centroids_.begin() + b * values());
+        }
+        seed(centroids_.data());
+        if (!start.ruled) {
+            const int64_t all = workload_.batch * workload_.k;
+            apply_rules(rules, all, workload_.d, centroids_.data());
+        }
     }
 
     void iterate(const Iteration& iteration) override {
@@ -98,8 +110,14 @@ class CpuCentroids final : public Centroids {
 
     Outcome wait() override { return {stats_, false}; }
 
-    void store(float* centroids) override {
-        std::copy(centroids_.begin(), centroids_.end(), centroids);
+    void store(const std::vector<float*>& to) override {
+        const float* from = centroids_.data();
+        for (float* centroids : to) {
+            if (centroids) {
+                std::copy_n(from, values(), centroids);
+            }
+            from += values();
+        }
     }
 
    private:

@@ -1,5 +1,6 @@
 #include <faiss_flash/cpu/shard.h>
 
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/cpu/assign.h>
 #include <faiss_flash/cpu/centroids.h>
 #include <faiss_flash/cpu/cluster_sums.h>
@@ -123,6 +124,19 @@ class ProblemRows {
         sums_.run(ids_);
     }
 
+    void seed(const std::vector<Seed>& seeds, float* centroids) const {
+        const int64_t d = points_.d();
+        constexpr int64_t kValues = 65536; // of a block
+        const int64_t rows = std::max<int64_t>(1, kValues / d);
+        const auto count = static_cast<int64_t>(seeds.size());
+        for_each_range(count, rows, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; i++) {
+                const auto& [row, centroid] = seeds[static_cast<size_t>(i)];
+                points_.copy_row(row, centroids + centroid * d);
+            }
+        });
+    }
+
    private:
     const PackedRows packed_;
     const Points& points_;
@@ -172,6 +186,13 @@ class CpuShard final : public Shard {
     }
 
     Sums squares() override { return kept(squares_); }
+
+    void seed(const std::vector<Seed>& seeds, float* centroids) override {
+        for (const auto& problem : problems_) {
+            problem->seed(seeds, centroids);
+            centroids += workload_.k * workload_.d;
+        }
+    }
 
     void assign(const float* centroids) override {
         for (size_t b = 0; b < problems_.size(); b++) {

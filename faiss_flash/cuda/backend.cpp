@@ -4,9 +4,9 @@
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/download.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
-#include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/device_guard.h>
 #include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
@@ -18,6 +18,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -95,7 +96,8 @@ class CudaBackend final : public Backend {
         const int64_t most = method_for(workload) == Method::exact
                                      ? kMostExactProblems
                                      : std::min(kMostProblems, kMostRows / workload.n);
-        return std::max<int64_t>(1, std::min(most, free_device_bytes() / each));
+        const int64_t wanted = std::min(most, workload.batch);
+        return has_room(wanted * each) ? wanted : std::max<int64_t>(1, free_device_bytes() / each);
     }
 
     std::optional<NonFinite> find_non_finite(const std::vector<Points>& problems) const override {
@@ -140,40 +142,23 @@ class CudaBackend final : public Backend {
     }
 
     void read_rows(
-            const std::vector<Problem>& problems,
-            const int64_t* rows,
-            int64_t count,
-            float* out,
-            int64_t stride) const override {
-        if (count == 0 || problems.front().points.view().space != MemorySpace::device) {
-            Backend::read_rows(problems, rows, count, out, stride);
+            const Points& points, const int64_t* rows, int64_t count, float* out) const override {
+        if (count == 0 || points.view().space != MemorySpace::device) {
+            Backend::read_rows(points, rows, count, out);
             return;
         }
         const DeviceGuard guard(device_);
-        wait_for_caller(problems.front().points);
+        wait_for_caller(points);
         const Stream stream;
-        const int64_t values = count * problems.front().points.d();
-        const auto batch = static_cast<int64_t>(problems.size());
-        const Buffer<float> buffer(static_cast<size_t>(batch * values), stream.get());
-        for (int64_t b = 0; b < batch; b++) {
-            const Points& points = problems[static_cast<size_t>(b)].points;
-            std::vector<int64_t> sources(static_cast<size_t>(count));
-            std::transform(rows, rows + count, sources.begin(), [&](int64_t row) {
-                return points.source_row(row);
-            });
-            load_rows(
-                    Points(points.view(), sources),
-                    0,
-                    count,
-                    buffer.get() + b * values,
-                    points.d(),
-                    stream.get());
-        }
-        for (int64_t b = 0; b < batch; b++) {
-            const float* from = buffer.get() + b * values;
-            copy(out + b * stride, from, values, cudaMemcpyDeviceToHost, stream.get());
-        }
-        check(cudaStreamSynchronize(stream.get()), "reading rows");
+        const int64_t values = count * points.d();
+        const Buffer<float> buffer(static_cast<size_t>(values), stream.get());
+        std::vector<int64_t> sources(static_cast<size_t>(count));
+        std::transform(rows, rows + count, sources.begin(), [&](int64_t row) {
+            return points.source_row(row);
+        });
+        const Points chosen(points.view(), std::move(sources));
+        load_rows(chosen, 0, count, buffer.get(), points.d(), stream.get());
+        download(buffer.get(), {out}, values, stream.get());
     }
 
     void assign(
@@ -197,9 +182,9 @@ class CudaBackend final : public Backend {
         const Points& first = problems.front().points;
         const auto batch = static_cast<int64_t>(problems.size());
         const int64_t bytes = assign_bytes(batch, first.n(), k, first.view(), Method::direct);
-        const bool together =
-                batch > 1 && batch <= kMostProblems && batch * first.n() <= kMostRows &&
-                direct_pays(batch, first.n(), k, first.d()) && bytes <= free_device_bytes();
+        const bool together = batch > 1 && batch <= kMostProblems &&
+                              batch * first.n() <= kMostRows &&
+                              direct_pays(batch, first.n(), k, first.d()) && has_room(bytes);
         wait_for_caller(first);
         if (!together || !assign_together(problems, k, metric)) {
             Backend::assign_batch(problems, k, metric);

@@ -1,5 +1,6 @@
 #include <faiss_flash/cuda/centroids.h>
 
+#include <faiss_flash/cuda/download.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,6 +36,7 @@ struct CentroidArrays {
             slot.found.gains = gains;
         }
         squares = format.has_squares ? arena.take<DoubleDouble>(format.workload.batch) : nullptr;
+        splits = arena.take<Split>(format.workload.k);
     }
 
     /// What an iteration reads and leaves; two take turns.
@@ -43,21 +46,25 @@ struct CentroidArrays {
     };
     std::array<Slot, 2> slots;
     DoubleDouble* squares; ///< [batch] of the points; null unless l2 without weights
+    Split* splits;         ///< [k]
 };
 
 /// Iterations are queued on a stream and nothing waits inside one: while the host looks at the
-/// statistics of one, the next is running. Only when a cluster came out empty does the host patch
-/// the centroids, by FAISS's rule, and have the next iteration asked for again.
+/// statistics of one, the next is running. Only when a cluster came out empty does the host
+/// choose donors, by FAISS's rule, and have the next iteration asked for again.
 class CudaCentroids final : public Centroids {
    public:
     CudaCentroids(const SumFormat& format, const Sums* squares, cudaStream_t stream);
     ~CudaCentroids() override { cudaStreamSynchronize(stream_); }
 
-    void load(const float* centroids, const CentroidRules& rules) override;
+    void load(
+            const Start& start,
+            const CentroidRules& rules,
+            const std::function<void(float* centroids)>& seed) override;
     int lookahead() const override { return 1; }
     void iterate(const Iteration& iteration) override;
     Outcome wait() override;
-    void store(float* centroids) override;
+    void store(const std::vector<float*>& to) override;
 
    private:
     /// What belongs to a slot of the arrays, on the host.
@@ -73,8 +80,8 @@ class CudaCentroids final : public Centroids {
     IterationStats stats_of(const Turn& turn, int64_t problem) const;
     /// Throws where some point got none: what comes after it means nothing then.
     void require_valid_ids(const Turn& turn) const;
-    /// Of problem b after the iteration that is waited for. Returns the clusters split.
-    int64_t patch(int64_t b);
+    /// Of problem b after the iteration that is waited for. Returns how many there were.
+    int64_t split_empty_clusters(int64_t b);
     CentroidArrays::Slot& slot_of(int64_t iteration) {
         return arrays_->slots[static_cast<size_t>(iteration % 2)];
     }
@@ -106,16 +113,30 @@ CudaCentroids::CudaCentroids(const SumFormat& format, const Sums* squares, cudaS
     }
 }
 
-void CudaCentroids::load(const float* centroids, const CentroidRules& rules) {
+void CudaCentroids::load(
+        const Start& start,
+        const CentroidRules& rules,
+        const std::function<void(float* centroids)>& seed) {
     rules_ = rules;
     asked_ = waited_ = 0;
     for (Turn& turn : turns_) {
         turn.graph = Graph(); // its kernels have the rules as arguments
     }
-    const int64_t all = workload_.batch * values();
     // A restart may have left an iteration running that nobody waits for.
-    copy(slot_of(0).centroids, centroids, all, cudaMemcpyHostToDevice, stream_);
-    check(cudaStreamSynchronize(stream_), "the first centroids");
+    float* centroids = slot_of(0).centroids;
+    const int64_t given = start.count * workload_.d; // values of a problem
+    for (int64_t b = 0; b < workload_.batch; b++) {
+        const float* from = start.given + b * given;
+        copy(centroids + b * values(), from, given, cudaMemcpyHostToDevice, stream_);
+    }
+    seed(centroids);
+    if (!start.ruled) {
+        apply_rules(
+                rules, workload_.batch * workload_.k, workload_.d, centroids, centroids, stream_);
+    }
+    if (given > 0) {
+        check(cudaStreamSynchronize(stream_), "the first centroids");
+    }
 }
 
 void CudaCentroids::queue(const Iteration& iteration) {
@@ -188,11 +209,11 @@ Centroids::Outcome CudaCentroids::wait() {
         outcome.again = outcome.again || turn.stats[b].empty > 0;
     }
     if (outcome.again) {
-        // The iteration that runs already must not overtake the patch.
+        // The iteration that runs already must not overtake the splits.
         check(cudaStreamSynchronize(stream_), "an iteration on the device");
         for (int64_t b = 0; b < workload_.batch; b++) {
             if (turn.stats[b].empty > 0) {
-                outcome.stats[static_cast<size_t>(b)].nsplit = patch(b);
+                outcome.stats[static_cast<size_t>(b)].nsplit = split_empty_clusters(b);
             }
         }
         asked_ = waited_ + 1;
@@ -213,30 +234,28 @@ void CudaCentroids::require_valid_ids(const Turn& turn) const {
     }
 }
 
-int64_t CudaCentroids::patch(int64_t b) {
-    const int64_t k = workload_.k;
+/// Frozen clusters are no donors and have had the rules.
+int64_t CudaCentroids::split_empty_clusters(int64_t b) {
+    const int64_t first = b * workload_.k + rules_.frozen;
+    const int64_t clusters = workload_.k - rules_.frozen;
     const int64_t d = workload_.d;
-    const int64_t kept = rules_.frozen * d;
-    std::vector<double> weights(static_cast<size_t>(k));
-    std::vector<float> centroids(static_cast<size_t>(values()));
-    std::vector<float> frozen(static_cast<size_t>(kept)); // have had the rules already
     const ClusterMeans& found = slot_of(waited_).found;
-    float* next = slot_of(waited_ + 1).centroids + b * values();
-    copy(weights.data(), found.weights + b * k, k, cudaMemcpyDeviceToHost, stream_);
-    copy(centroids.data(), found.means + b * values(), values(), cudaMemcpyDeviceToHost, stream_);
-    copy(frozen.data(), next, kept, cudaMemcpyDeviceToHost, stream_);
+    std::vector<double> weights(static_cast<size_t>(clusters));
+    copy(weights.data(), found.weights + first, clusters, cudaMemcpyDeviceToHost, stream_);
     check(cudaStreamSynchronize(stream_), "an iteration on the device");
-    const int64_t nsplit = finish_centroids(rules_, workload_.n, k, d, weights, centroids.data());
-    std::copy(frozen.begin(), frozen.end(), centroids.begin());
-    copy(next, centroids.data(), values(), cudaMemcpyHostToDevice, stream_);
-    check(cudaStreamSynchronize(stream_), "the patched centroids");
-    return nsplit;
+    const std::vector<Split> splits = choose_splits(clusters, workload_.n, weights.data());
+    const auto count = static_cast<int64_t>(splits.size());
+    float* means = found.means + first * d;
+    float* next = slot_of(waited_ + 1).centroids + first * d;
+    copy(arrays_->splits, splits.data(), count, cudaMemcpyHostToDevice, stream_);
+    apply_splits(arrays_->splits, count, d, means, stream_);
+    apply_rules(rules_, clusters, d, means, next, stream_);
+    check(cudaStreamSynchronize(stream_), "splitting clusters");
+    return count;
 }
 
-void CudaCentroids::store(float* centroids) {
-    const int64_t all = workload_.batch * values();
-    copy(centroids, slot_of(waited_).centroids, all, cudaMemcpyDeviceToHost, stream_);
-    check(cudaStreamSynchronize(stream_), "reading the centroids");
+void CudaCentroids::store(const std::vector<float*>& to) {
+    download(slot_of(waited_).centroids, to, values(), stream_);
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 #include <faiss_flash/cuda/shard.h>
 
 #include <faiss_flash/cuda/runtime/copy.h>
+#include <faiss_flash/cuda/seeds.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
 #include <faiss_flash/cuda/update/row_facts.h>
 
@@ -18,13 +19,15 @@ struct ShardRows {
           extremes(workload.batch, workload.d, arena),
           weights(workload.weighted ? arena.take<float>(workload.n) : nullptr),
           values(workload.weighted ? arena.take<double>(workload.n) : nullptr),
-          ids(arena.take<int32_t>(workload.batch * workload.n)) {}
+          ids(arena.take<int32_t>(workload.batch * workload.n)),
+          seeds(arena.take<Seed>(workload.k)) {}
 
     std::unique_ptr<Assigner> assigner;
     ColumnExtremes extremes;
     float* weights; ///< [n] or null
     double* values; ///< [n] of weighted rows, as AssignmentArrays'; else null
     int32_t* ids;   ///< [batch x n]
+    Seed* seeds;    ///< [k]
 };
 
 /// All is queued on one stream.
@@ -82,6 +85,14 @@ class CudaShard final : public Shard {
     }
 
     Sums squares() override { return (*sums_)->squares(); }
+
+    void seed(const std::vector<Seed>& seeds, float* centroids) override {
+        const auto count = static_cast<int64_t>(seeds.size());
+        copy(rows_->seeds, seeds.data(), count, cudaMemcpyHostToDevice, stream_);
+        const DeviceRows rows = rows_->assigner->rows();
+        gather_seeds(rows, rows_->seeds, count, workload_.k, centroids, stream_);
+        check(cudaStreamSynchronize(stream_), "the numbers of the first centroids");
+    }
 
     void assign(const float* centroids) override {
         const AssignmentArrays output{rows_->ids, rows_->values, (*sums_)->counts()};

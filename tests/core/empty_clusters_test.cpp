@@ -8,10 +8,17 @@
 namespace faiss_flash {
 namespace {
 
+/// Returns the clusters split.
+size_t split(int64_t d, int64_t n, std::vector<double>& counts, std::vector<float>& centroids) {
+    const auto splits = choose_splits(static_cast<int64_t>(counts.size()), n, counts.data());
+    apply_splits(splits, d, centroids.data());
+    return splits.size();
+}
+
 TEST(EmptyClusters, TakesHalfOfADonorAndMovesBothApart) {
     std::vector<double> counts{0, 1000, 0, 2};
     std::vector<float> centroids{0, 0, 1024, 1024, 0, 0, 5, 5};
-    EXPECT_EQ(split_empty_clusters(4, 2, 1002, counts.data(), centroids.data()), 2);
+    EXPECT_EQ(split(2, 1002, counts, centroids), 2u);
     EXPECT_EQ(std::accumulate(counts.begin(), counts.end(), 0.0), 1002);
     for (const double count : counts) {
         EXPECT_GT(count, 0);
@@ -25,7 +32,7 @@ TEST(EmptyClusters, TakesHalfOfADonorAndMovesBothApart) {
 TEST(EmptyClusters, FirstSplitIsExact) {
     std::vector<double> counts{10, 0};
     std::vector<float> centroids{1024, 1024, 7, 7};
-    EXPECT_EQ(split_empty_clusters(2, 2, 10, counts.data(), centroids.data()), 1);
+    EXPECT_EQ(split(2, 10, counts, centroids), 1u);
     EXPECT_EQ(centroids, (std::vector<float>{1023, 1025, 1025, 1023}));
     EXPECT_EQ(counts, (std::vector<double>{5, 5}));
 }
@@ -33,7 +40,7 @@ TEST(EmptyClusters, FirstSplitIsExact) {
 TEST(EmptyClusters, TinyWeightsEnd) {
     std::vector<double> counts{1e-6, 0, 3e-6, 0};
     std::vector<float> centroids{1, 2, 3, 4};
-    EXPECT_EQ(split_empty_clusters(4, 1, 100, counts.data(), centroids.data()), 2);
+    EXPECT_EQ(split(1, 100, counts, centroids), 2u);
     // Every probability is negative, so the first of the largest clusters was taken each time.
     EXPECT_EQ(counts, (std::vector<double>{1e-6, 0.75e-6, 1.5e-6, 0.75e-6}));
 }
@@ -41,7 +48,7 @@ TEST(EmptyClusters, TinyWeightsEnd) {
 TEST(EmptyClusters, NothingToDo) {
     std::vector<double> counts{1, 2};
     std::vector<float> centroids{1, 2};
-    EXPECT_EQ(split_empty_clusters(2, 1, 3, counts.data(), centroids.data()), 0);
+    EXPECT_EQ(split(1, 3, counts, centroids), 0u);
     EXPECT_EQ(centroids, (std::vector<float>{1, 2}));
 }
 

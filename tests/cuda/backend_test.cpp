@@ -214,6 +214,9 @@ TEST_F(CudaBackend, RunsAsTheCpuDoes) {
                  Run{"weighted", 6000, 50, 24, 0, true, plain},
                  Run{"empty", 1100, 1000, 16, 0, false, plain},
                  Run{"empty_weighted", 1100, 900, 16, 0, true, spherical},
+                 Run{"empty_integers", 1100, 900, 33, 5, false, integers},
+                 Run{"empty_restarts", 1100, 900, 16, 400, true, restarts},
+                 Run{"ruled_from_the_start", 6000, 50, 24, 50, false, spherical},
                  Run{"spherical", 6000, 50, 24, 0, false, spherical},
                  Run{"integers", 6000, 50, 24, 0, false, integers},
                  Run{"frozen", 3000, 40, 24, 7, false, frozen},
@@ -242,6 +245,58 @@ TEST_F(CudaBackend, RunsAsTheCpuDoes) {
             EXPECT_DOUBLE_EQ(mine.imbalance_factor, theirs.imbalance_factor) << i;
             EXPECT_EQ(mine.nsplit, theirs.nsplit) << i;
         }
+    }
+}
+
+/// Copies of few points: most clusters come out empty, and each donor gives to many, those that it
+/// has given to among them.
+TEST_F(CudaBackend, SplitsManyTimesAsTheCpuDoes) {
+    constexpr int64_t kPoints = 900;
+    constexpr int64_t kClusters = 300;
+    constexpr int64_t kColumns = 70;
+    const Floats few = test::normal(7, kColumns, 41, 1, 3);
+    Floats x(kPoints * kColumns);
+    for (size_t i = 0; i < x.size(); i++) {
+        const size_t row = i / kColumns * 3 % 7;
+        x[i] = few[row * kColumns + i % kColumns];
+    }
+    const std::vector<Problem> problems(
+            2, {Points(VectorView::of(x.data(), kPoints, kColumns)), nullptr});
+    KMeansOptions options;
+    options.niter = 4;
+    options.early_stop_threshold.reset();
+    for (const bool frozen : {false, true}) {
+        options.frozen_centroids = frozen;
+        const std::vector<Floats> initial(2, Floats(x.begin(), x.begin() + 5 * kColumns));
+        const auto expected = run_lloyd(cpu, problems, initial, kClusters, options);
+        const auto results = run_lloyd(*cuda, problems, initial, kClusters, options);
+        for (size_t b = 0; b < results.size(); b++) {
+            EXPECT_GT(expected[b].iterations[0].nsplit, 200);
+            EXPECT_EQ(results[b].iterations[0].nsplit, expected[b].iterations[0].nsplit);
+            EXPECT_EQ(results[b].centroids, expected[b].centroids);
+        }
+    }
+}
+
+/// Results of several blocks of page-locked memory, some asked for after fewer iterations.
+TEST_F(CudaBackend, LargeResultsOfProblemsThatEndOneByOne) {
+    constexpr int64_t kPoints = 3000;
+    constexpr int64_t kClusters = 1200;
+    constexpr int64_t kColumns = 700;
+    const Floats x = test::mixture(3 * kPoints, kColumns, 40, 42, 0.5f);
+    const Floats same(kPoints * kColumns, 1.5f); // ends after its second iteration
+    std::vector<Problem> problems;
+    for (const float* rows : {x.data(), same.data(), x.data() + kPoints * kColumns}) {
+        problems.push_back({Points(VectorView::of(rows, kPoints, kColumns)), nullptr});
+    }
+    KMeansOptions options;
+    options.niter = 3;
+    const std::vector<Floats> none(3);
+    const auto results = run_lloyd(*cuda, problems, none, kClusters, options);
+    for (size_t b = 0; b < results.size(); b++) {
+        const auto expected = run_lloyd(cpu, {problems[b]}, {Floats()}, kClusters, options);
+        EXPECT_EQ(results[b].iterations.size(), expected[0].iterations.size());
+        EXPECT_EQ(results[b].centroids, expected[0].centroids);
     }
 }
 

@@ -196,10 +196,10 @@ TEST_F(OnDevice, AnExceptionEndsTheRun) {
     const auto inputs = data.inputs(MemorySpace::device);
     for (const Precision precision : {Precision::exact, Precision::fast}) {
         const auto expected = batch_kmeans(inputs, 30, options(precision));
-        KMeansOptions chosen = options(precision, 1000);
+        KMeansOptions chosen = options(precision, 1000000);
         int polls = 0;
         chosen.poll = [&] {
-            if (++polls == 20) {
+            if (++polls == 3) {
                 throw std::runtime_error("stop");
             }
         };

@@ -13,6 +13,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 
 namespace faiss_flash {
 namespace {
@@ -192,9 +193,12 @@ TEST_F(Memory, CountedBytesAreTaken) {
         {
             Pieces pieces(backend, problems, workload, {});
             EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), counted);
-            pieces.load(x.data(), {});
+            std::vector<int64_t> seeds(static_cast<size_t>(run.k));
+            std::iota(seeds.begin(), seeds.end(), 0);
+            pieces.load({nullptr, 0, false, seeds}, {});
             for (int iteration = 0; iteration < 9; iteration++) { // replayed in the end
-                pieces.advance(9);
+                pieces.ask(9);
+                pieces.wait();
                 EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), counted) << iteration;
             }
         }

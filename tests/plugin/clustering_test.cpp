@@ -298,11 +298,13 @@ TEST(Clustering, InterruptLeavesEverythingAsItWas) {
     index.add(3, x.data());
     std::unique_ptr<faiss::InterruptCallback> stop(new StopAfter(3));
     faiss::InterruptCallback::instance.swap(stop);
+    clustering.nredo = 10000000; // it is asked every 50 ms
     EXPECT_THROW(clustering.train(3000, x.data(), index), faiss::FaissException);
     faiss::InterruptCallback::instance.swap(stop);
     EXPECT_EQ(index.ntotal, 3);
     EXPECT_EQ(clustering.centroids, given);
     EXPECT_TRUE(clustering.iteration_stats.empty());
+    clustering.nredo = 1;
     clustering.train(3000, x.data(), index);
     EXPECT_EQ(index.ntotal, 20);
 }

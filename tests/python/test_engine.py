@@ -1,6 +1,9 @@
 """The engine's functions, against a float64 brute force and against themselves. No faiss needed."""
 
+import gc
 import hashlib
+import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -319,3 +322,29 @@ def test_estimate():
         faiss_flash.estimate(4, 0, 2)
     with pytest.raises(ValueError, match="dtype='float8' is not one of float32"):
         faiss_flash.estimate(4, 3, 2, dtype="float8")
+
+
+def test_results_are_ordinary_arrays_of_their_own():
+    """They lie in the engine's memory, each in its own: nothing else keeps it."""
+    x = mixture(3000, 12, 10, 3, 0.1)
+    result = faiss_flash.kmeans(x, 10, return_assignment=True, device="cpu")
+    arrays = [result.centroids, result.assignment, result.distances]
+    copies = [np.array(array) for array in arrays]
+    owners = [weakref.ref(array.base) for array in arrays]
+    del result
+    gc.collect()
+    for _ in range(20):  # other results take memory that was freed
+        faiss_flash.kmeans(x + 1, 10, return_assignment=True, device="cpu")
+    for array, copy in zip(arrays, copies):
+        np.testing.assert_array_equal(array, copy)
+        assert array.flags.c_contiguous and array.flags.writeable
+        restored = pickle.loads(pickle.dumps(array))
+        np.testing.assert_array_equal(restored, copy)
+        array[:] = 7
+        assert (array == 7).all() and not (copy == 7).all()
+    assert all(owner() is not None for owner in owners)
+    view = arrays[0][2:5]
+    del array, arrays
+    gc.collect()
+    assert [owner() is not None for owner in owners] == [True, False, False]
+    assert (view == 7).all()

@@ -3,15 +3,16 @@
 
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/pool.h>
 
 namespace faiss_flash::cuda {
 
 class Event {
    public:
-    Event() { check(cudaEventCreate(&event_), "creating an event"); }
+    Event() : event_(take_event()) {}
     Event(const Event&) = delete;
     Event& operator=(const Event&) = delete;
-    ~Event() { cudaEventDestroy(event_); }
+    ~Event() { give_back_event(event_); }
 
     /// In a stream that is being captured the graph's replays record it.
     void record(cudaStream_t stream) {
@@ -42,7 +43,7 @@ class Event {
     }
 
    private:
-    cudaEvent_t event_ = nullptr;
+    const cudaEvent_t event_;
 };
 
 } // namespace faiss_flash::cuda

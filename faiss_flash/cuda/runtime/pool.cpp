@@ -2,6 +2,7 @@
 #include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/pool.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -12,8 +13,6 @@
 namespace faiss_flash::cuda {
 
 namespace {
-
-constexpr size_t kKeptBytes = size_t{256} << 20;
 
 /// Things to be used again, a few of each kind. Never destroyed: the driver may be gone by then.
 template <class Kind, class Thing, size_t kMost>
@@ -52,6 +51,11 @@ Kept<int, cudaStream_t, 8>& streams() {
     return *kept;
 }
 
+Kept<int, cudaEvent_t, 32>& events() {
+    static auto* kept = new Kept<int, cudaEvent_t, 32>;
+    return *kept;
+}
+
 using KeptBlocks = Kept<size_t, void*, 16>;
 
 KeptBlocks& pinned() {
@@ -65,16 +69,38 @@ int current_device() {
     return device;
 }
 
-cudaMemPool_t make_pool(int device) {
+struct Pool {
+    cudaMemPool_t memory = nullptr;
+    size_t kept = 0; // bytes that stay between calls
+};
+
+Pool make_pool(int device) {
     cudaMemPoolProps properties{};
     properties.allocType = cudaMemAllocationTypePinned;
     properties.location.type = cudaMemLocationTypeDevice;
     properties.location.id = device;
-    cudaMemPool_t pool{};
-    check(cudaMemPoolCreate(&pool, &properties), "making a pool of device memory");
+    size_t free = 0;
+    size_t total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for the device's memory");
+    Pool pool;
+    pool.kept = std::max(size_t{256} << 20, total / 32);
+    check(cudaMemPoolCreate(&pool.memory, &properties), "making a pool of device memory");
     uint64_t everything = std::numeric_limits<uint64_t>::max();
-    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything),
+    check(cudaMemPoolSetAttribute(pool.memory, cudaMemPoolAttrReleaseThreshold, &everything),
           "setting up a pool of device memory");
+    return pool;
+}
+
+/// Of the current device.
+Pool device_pool() {
+    static std::mutex mutex;
+    static auto* pools = new std::map<int, Pool>;
+    const int device = current_device();
+    const std::lock_guard<std::mutex> lock(mutex);
+    Pool& pool = (*pools)[device];
+    if (!pool.memory) {
+        pool = make_pool(device);
+    }
     return pool;
 }
 
@@ -82,6 +108,11 @@ int64_t pool_attribute(cudaMemPoolAttr attribute) {
     uint64_t value = 0;
     check(cudaMemPoolGetAttribute(memory_pool(), attribute, &value), "asking the memory pool");
     return static_cast<int64_t>(value);
+}
+
+int64_t unused_pool_bytes() {
+    return pool_attribute(cudaMemPoolAttrReservedMemCurrent) -
+           pool_attribute(cudaMemPoolAttrUsedMemCurrent);
 }
 
 bool is_captured(cudaStream_t stream) {
@@ -111,15 +142,7 @@ std::shared_mutex& capture_mutex() {
 }
 
 cudaMemPool_t memory_pool() {
-    static std::mutex mutex;
-    static auto* pools = new std::map<int, cudaMemPool_t>;
-    const int device = current_device();
-    const std::lock_guard<std::mutex> lock(mutex);
-    cudaMemPool_t& pool = (*pools)[device];
-    if (!pool) {
-        pool = make_pool(device);
-    }
-    return pool;
+    return device_pool().memory;
 }
 
 void* take_device(size_t bytes, cudaStream_t stream) {
@@ -146,8 +169,9 @@ void give_back_device(void* memory, cudaStream_t stream) noexcept {
 
 void trim_memory_pool() noexcept {
     try {
-        if (pool_attribute(cudaMemPoolAttrReservedMemCurrent) > int64_t{kKeptBytes}) {
-            cudaMemPoolTrimTo(memory_pool(), kKeptBytes);
+        const Pool pool = device_pool();
+        if (pool_attribute(cudaMemPoolAttrReservedMemCurrent) > static_cast<int64_t>(pool.kept)) {
+            cudaMemPoolTrimTo(pool.memory, pool.kept);
         }
     } catch (const std::exception&) { // it is kept, then
     }
@@ -157,12 +181,15 @@ int64_t free_device_bytes() {
     size_t free = 0;
     size_t total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for free memory");
-    return static_cast<int64_t>(free) + pool_attribute(cudaMemPoolAttrReservedMemCurrent) -
-           pool_attribute(cudaMemPoolAttrUsedMemCurrent);
+    return static_cast<int64_t>(free) + unused_pool_bytes();
+}
+
+bool has_room(int64_t bytes) {
+    return bytes <= unused_pool_bytes() || bytes <= free_device_bytes();
 }
 
 void require_room(const char* what, int64_t bytes) {
-    if (bytes > free_device_bytes()) {
+    if (!has_room(bytes)) {
         throw_out_of_memory(what, bytes);
     }
 }
@@ -180,6 +207,22 @@ void give_back_stream(cudaStream_t stream) noexcept {
     cudaGetDevice(&device);
     if (!streams().keep(device, stream)) {
         cudaStreamDestroy(stream);
+    }
+}
+
+cudaEvent_t take_event() {
+    cudaEvent_t event = nullptr;
+    if (!events().take(current_device(), event)) {
+        check(cudaEventCreate(&event), "creating an event");
+    }
+    return event;
+}
+
+void give_back_event(cudaEvent_t event) noexcept {
+    int device = 0;
+    cudaGetDevice(&device);
+    if (!events().keep(device, event)) {
+        cudaEventDestroy(event);
     }
 }
 

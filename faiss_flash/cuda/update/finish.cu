@@ -6,6 +6,8 @@
 
 #include <cub/block/block_reduce.cuh>
 
+#include <cfloat>
+
 namespace faiss_flash::cuda {
 
 namespace {
@@ -93,20 +95,50 @@ __global__ void finish_kernel(
 }
 
 /// One thread a centroid: its sum is in the host's order.
-__global__ void spherical_kernel(int64_t k, int64_t d, bool round_values, float* next) {
+__global__ void spherical_kernel(
+        const float* means, int64_t rows, int64_t d, bool round_values, float* centroids) {
     const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-    if (i >= k) {
+    if (i >= rows) {
         return;
     }
-    float* row = next + i * d;
+    const float* from = means + i * d;
+    float* to = centroids + i * d;
     double squares = 0;
     for (int64_t j = 0; j < d; j++) {
-        squares += static_cast<double>(row[j]) * row[j];
+        squares += static_cast<double>(from[j]) * from[j];
     }
     const double inverse = 1 / sqrt(squares);
     for (int64_t j = 0; j < d; j++) {
-        const float value = squares > 0 ? static_cast<float>(row[j] * inverse) : row[j];
-        row[j] = round_values ? roundf(value) : value;
+        const float value = squares > 0 ? static_cast<float>(from[j] * inverse) : from[j];
+        to[j] = round_values ? roundf(value) : value;
+    }
+}
+
+__global__ void round_kernel(
+        const float* means, int64_t values, bool round_values, float* centroids) {
+    const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+    if (i < values) {
+        centroids[i] = round_values ? roundf(means[i]) : means[i];
+    }
+}
+
+__device__ float limited(float value) {
+    constexpr float kMost = FLT_MAX;
+    return fmaxf(-kMost, fminf(kMost, value));
+}
+
+/// One thread a column: a centroid may be in several pairs, whose order counts.
+__global__ void split_kernel(const Split* splits, int64_t count, int64_t d, float* centroids) {
+    const int64_t j = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+    if (j >= d) {
+        return;
+    }
+    const float sign = j % 2 == 0 ? kSplitShift : -kSplitShift;
+    for (int64_t i = 0; i < count; i++) {
+        float* to = centroids + splits[i].empty * d + j;
+        float* from = centroids + splits[i].donor * d + j;
+        *to = limited(*from * (1 + sign));
+        *from = limited(*from * (1 - sign));
     }
 }
 
@@ -127,10 +159,32 @@ void finish_iteration(
             arrays, rules.frozen, round_now, k, d, next, stats);
     check_launch("the next centroids");
     if (rules.spherical) {
-        spherical_kernel<<<blocks_of(batch * k, kThreads), kThreads, 0, stream>>>(
-                batch * k, d, rules.int_centroids, next);
-        check_launch("centroids of length 1");
+        apply_rules(rules, batch * k, d, next, next, stream);
     }
+}
+
+void apply_rules(
+        const CentroidRules& rules,
+        int64_t rows,
+        int64_t d,
+        const float* means,
+        float* centroids,
+        cudaStream_t stream) {
+    if (rules.spherical) {
+        spherical_kernel<<<blocks_of(rows, kThreads), kThreads, 0, stream>>>(
+                means, rows, d, rules.int_centroids, centroids);
+        check_launch("centroids of length 1");
+    } else if (rules.int_centroids || means != centroids) {
+        round_kernel<<<blocks_of(rows * d, kThreads), kThreads, 0, stream>>>(
+                means, rows * d, rules.int_centroids, centroids);
+        check_launch("rounded centroids");
+    }
+}
+
+void apply_splits(
+        const Split* splits, int64_t count, int64_t d, float* centroids, cudaStream_t stream) {
+    split_kernel<<<blocks_of(d, kThreads), kThreads, 0, stream>>>(splits, count, d, centroids);
+    check_launch("splitting clusters");
 }
 
 } // namespace faiss_flash::cuda

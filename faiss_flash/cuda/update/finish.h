@@ -42,4 +42,18 @@ void finish_iteration(
         ClusterStats* stats,
         cudaStream_t stream);
 
+/// centroids [rows x d]: the means after the rules, as core's apply_rules(), bit for bit. They may
+/// be the same array.
+void apply_rules(
+        const CentroidRules& rules,
+        int64_t rows,
+        int64_t d,
+        const float* means,
+        float* centroids,
+        cudaStream_t stream);
+
+/// Core's apply_splits(), bit for bit, of centroids [k x d]; all arrays are the device's.
+void apply_splits(
+        const Split* splits, int64_t count, int64_t d, float* centroids, cudaStream_t stream);
+
 } // namespace faiss_flash::cuda

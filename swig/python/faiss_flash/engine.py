@@ -284,19 +284,25 @@ def make_options(metric, options):
 def _run(problems, k, settings, callback):
     inputs = swig_engine.KMeansInputVector([problem.input for problem in problems])
     results = swig_engine.run_batch_kmeans(inputs, _count("k", k), settings, callback)
-    return [
-        _to_python(result, len(problem.rows), settings.return_assignment)
-        for result, problem in zip(results, problems)
-    ]
+    # By number: iterating over the engine's vector copies its elements.
+    return [_to_python(results[i], settings.return_assignment) for i in range(len(problems))]
 
 
-def _to_python(result, n, assigned):
-    centroids = np.empty((result.k, result.d), dtype=np.float32)
-    result.copy_centroids(centroids.ctypes.data)
+class _Memory:
+    """Memory of the engine's that an array lies in, freed with the last array over it."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "_owner")
+
+    def __init__(self, interface, owner):
+        self.__array_interface__ = interface
+        self._owner = owner
+
+
+def _to_python(result, assigned):
+    centroids = np.asarray(_Memory(*result.take_centroids()))
     stats = result.statistics()
     if not assigned:
         return KMeansResult(centroids, stats)
-    ids = np.empty(n, dtype=np.int64)
-    distances = np.empty(n, dtype=np.float32)
-    result.copy_assignment(ids.ctypes.data, distances.ctypes.data)
+    ids = np.asarray(_Memory(*result.take_assignment()))
+    distances = np.asarray(_Memory(*result.take_distances()))
     return KMeansResult(centroids, stats, ids, distances)

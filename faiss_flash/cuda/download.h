@@ -1,0 +1,16 @@
+/// Values of the device on their way to the host.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace faiss_flash::cuda {
+
+/// Copies [to.size() x each] values to the arrays `to` [each], but for those that are null, and
+/// waits for them. They go through two page-locked buffers: while one is filled by the device,
+/// threads of the host empty the other. What poll_if_due() throws leaves some of them written.
+void download(const float* from, const std::vector<float*>& to, int64_t each, cudaStream_t stream);
+
+} // namespace faiss_flash::cuda

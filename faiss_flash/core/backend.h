@@ -33,6 +33,14 @@ class Unsupported : public InvalidArgument {
     using InvalidArgument::InvalidArgument;
 };
 
+/// Centroids that are ready for any number of assignments, from several threads at a time.
+class PreparedCentroids {
+   public:
+    virtual ~PreparedCentroids() = default;
+    /// What Backend::assign() does.
+    virtual void assign(const Points& points, int64_t* ids, float* distances) const = 0;
+};
+
 /// What clustering a workload takes.
 struct Expectation {
     int64_t host_bytes = 0;
@@ -80,6 +88,10 @@ class Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const = 0;
+
+    /// For assign() to the same centroids [k x d], which must outlive what is returned.
+    virtual std::unique_ptr<PreparedCentroids> prepare(
+            const float* centroids, int64_t k, int64_t d, Metric metric) const = 0;
 
     /// The same for problems of equal n and d, each with its own centroids [k x d]; distances are
     /// null in all of them or in none.

@@ -252,7 +252,7 @@ void assign_points(
         chosen.assign_batch(problems, results.front().k, metric);
     });
     for (size_t i = 0; i < inputs.size(); i++) {
-        require_centroids(backend, inputs[i]->points, results[i].assignment);
+        require_centroids(backend, inputs[i]->points, results[i].assignment.data());
     }
 }
 

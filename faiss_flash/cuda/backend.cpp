@@ -4,11 +4,11 @@
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/direct/assign.h>
+#include <faiss_flash/cuda/kept_centroids.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/device_guard.h>
-#include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
 #include <faiss_flash/cuda/worker.h>
 
@@ -181,12 +181,14 @@ class CudaBackend final : public Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const override {
-        if (points.n() == 0) {
-            return;
+        if (points.n() > 0) {
+            prepare(centroids, k, points.d(), metric)->assign(points, ids, distances);
         }
-        const DeviceGuard guard(device_);
-        wait_for_caller(points);
-        assign_in_chunks({points, centroids, ids, distances}, k, metric);
+    }
+
+    std::unique_ptr<PreparedCentroids> prepare(
+            const float* centroids, int64_t k, int64_t d, Metric metric) const override {
+        return keep_centroids(device_, centroids, k, d, metric);
     }
 
     void assign_batch(
@@ -205,13 +207,6 @@ class CudaBackend final : public Backend {
     }
 
    private:
-    /// Rows on the device may still be in the making, on a stream that is not known here.
-    static void wait_for_caller(const Points& points) {
-        if (points.view().space == MemorySpace::device) {
-            wait_for_device("waiting for the points");
-        }
-    }
-
     const int device_;
     const std::string name_;
     const pid_t process_;

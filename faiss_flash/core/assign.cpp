@@ -1,6 +1,7 @@
 #include <faiss_flash/core/assign.h>
 
 #include <faiss_flash/core/arguments.h>
+#include <faiss_flash/core/device_choice.h>
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/non_finite.h>
 #include <faiss_flash/core/parallel.h>
@@ -66,6 +67,13 @@ void check_assigned(const VectorView& points, int64_t d, const int64_t* ids) {
     }
 }
 
+const Backend& backend_for_rows(
+        const VectorView& points, int64_t k, Metric metric, const std::string& device) {
+    KMeansOptions options;
+    options.metric = metric;
+    return fastest_backend(points, workload_of(points, false, 1, points.n, k, options), 1, device);
+}
+
 void assign_by(
         const Backend& backend,
         const VectorView& points,
@@ -105,7 +113,8 @@ void assign(
     const auto find = [&](const Backend& backend, int64_t* found, float* measured) {
         backend.assign(Points(points), packed.data(), centroids.n, metric, found, measured);
     };
-    assign_by(backend_for(points, device), points, ids, distances, find);
+    const Backend& backend = backend_for_rows(points, centroids.n, metric, device);
+    assign_by(backend, points, ids, distances, find);
 }
 
 void check_finite(const VectorView& rows, const std::string& name) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace faiss_flash {
 
@@ -14,6 +15,10 @@ void check_centroids(const VectorView& centroids, Metric metric);
 
 /// Rejects points that cannot be assigned to centroids of d coordinates, or without `ids`.
 void check_assigned(const VectorView& points, int64_t d, const int64_t* ids);
+
+/// Where points are assigned to k centroids.
+const Backend& backend_for_rows(
+        const VectorView& points, int64_t k, Metric metric, const std::string& device);
 
 /// find(backend, ids, distances) assigns the points, on the backend or on the host, into memory
 /// that nobody else sees; distances is null where the caller's is. Throws, with nothing written,

@@ -70,7 +70,8 @@ void PreparedAssigner::assign(
     const auto find = [&](const Backend& backend, int64_t* found, float* measured) {
         parts_->on(backend)->assign(Points(points), found, measured);
     };
-    assign_by(backend_for(points, parts_->device), points, ids, distances, find);
+    const Backend& backend = backend_for_rows(points, parts_->k, parts_->metric, parts_->device);
+    assign_by(backend, points, ids, distances, find);
 }
 
 bool PreparedAssigner::holds(const VectorView& centroids) const {

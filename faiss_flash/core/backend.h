@@ -71,6 +71,13 @@ class Backend {
 
     virtual Expectation expect(const Workload& workload) const = 0;
 
+    /// Whether this process has used the device already; of the host, which needs no start, false.
+    virtual bool is_started() const { return false; }
+
+    /// About what so many iterations over host points take, by a formula: nothing is tried out and
+    /// no device is started. Infinity where it has no way for the shape.
+    virtual double seconds(const Workload& workload, double iterations) const = 0;
+
     /// The same rows of each problem as float32 [count x d]: to out, out + stride, ...
     virtual void read_rows(
             const std::vector<Problem>& problems,
@@ -101,6 +108,13 @@ class Backend {
 
 /// Every backend of this build that can run on this machine, best first.
 const std::vector<const Backend*>& backends();
+
+/// False before backends() was called first: no GPU was looked for.
+bool backends_are_known();
+
+/// What "auto" stands for: "auto", or what FAISS_FLASH_DEVICE says, for programs that cannot be
+/// changed.
+std::string default_device();
 
 /// The CPU's. Asking for it looks for no GPU.
 const Backend& host_backend();

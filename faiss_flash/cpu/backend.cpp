@@ -222,6 +222,24 @@ class CpuBackend final : public Backend {
         return expected;
     }
 
+    /// Rates of one core, of whole iterations (bench/NOTES.md): half of what large ones reach.
+    double seconds(const Workload& workload, double iterations) const override {
+        const bool coded = code_kernel_for(workload.n, workload.k, workload.d) != nullptr;
+        constexpr double kCoded = 250e9;
+        constexpr double kAvx512 = 150e9;
+        constexpr double kAvx2 = 60e9;
+        constexpr double kPlain = 20e9;
+        const size_t vectors = narrow_kernels().size(); // AVX2, and AVX-512 before it
+        const double rate = vectors == 0 ? kPlain : vectors == 1 ? kAvx2 : coded ? kCoded : kAvx512;
+        const auto points = static_cast<double>(workload.batch) * static_cast<double>(workload.n);
+        const auto d = static_cast<double>(workload.d);
+        constexpr double kOfScore = 16; // operations, beside those of the product
+        constexpr double kOfCoordinate = 64;
+        const double operations =
+                points * (static_cast<double>(workload.k) * (2 * d + kOfScore) + kOfCoordinate * d);
+        return iterations * operations / rate / loop_threads();
+    }
+
     void assign(
             const Points& points,
             const float* centroids,

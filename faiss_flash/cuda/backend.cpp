@@ -1,5 +1,6 @@
 #include <faiss_flash/cuda/backend.h>
 
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/cuda/assign_rows.h>
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/device_info.h>
@@ -16,6 +17,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,6 +44,17 @@ void require_shape(const Workload& workload) {
     require(workload.batch == 1 ? "points.n" : "rows of all problems",
             workload.batch * workload.n,
             kMostRows);
+}
+
+/// Rows in pageable memory, brought by threads, checks and all.
+double open_seconds(const Workload& workload) {
+    constexpr double kStart = 3e-4;
+    constexpr double kRateOfThread = 5e9; // bytes a second
+    constexpr double kMostRate = 25e9;
+    const double rate = std::min(kMostRate, kRateOfThread * loop_threads());
+    const double values =
+            static_cast<double>(workload.batch) * static_cast<double>(workload.n * workload.d);
+    return kStart + values * static_cast<double>(dtype_size(workload.dtype)) / rate;
 }
 
 class CudaBackend final : public Backend {
@@ -111,6 +124,7 @@ class CudaBackend final : public Backend {
     std::unique_ptr<Worker> start(const Workload& workload) const override {
         const DeviceGuard guard(device_);
         require_shape(workload);
+        started_ = true;
         return start_worker(device_, workload);
     }
 
@@ -124,17 +138,23 @@ class CudaBackend final : public Backend {
         Expectation expected;
         expected.device_bytes = device_bytes(together);
         require_room("k-means", expected.device_bytes);
-        constexpr double kUploadRate = 8e9; // bytes a second of pageable memory, checks and all
-        constexpr double kStart = 5e-3;
-        const double values =
-                static_cast<double>(workload.batch) * static_cast<double>(workload.n * workload.d);
-        expected.open_seconds =
-                kStart + values * static_cast<double>(dtype_size(workload.dtype)) / kUploadRate;
+        expected.open_seconds = open_seconds(workload);
         expected.host_bytes = int64_t{32} << 20; // pinned
         const bool fast = method_for(together) == Method::fast;
         expected.iteration_seconds =
                 iteration_seconds(workload.batch, workload.n, workload.k, workload.d, fast);
         return expected;
+    }
+
+    bool is_started() const override { return started_; }
+
+    double seconds(const Workload& workload, double iterations) const override {
+        if (workload.d > kMostColumns || workload.batch * workload.n > kMostRows) {
+            return HUGE_VAL;
+        }
+        return open_seconds(workload) +
+               iterations *
+                       iteration_seconds(workload.batch, workload.n, workload.k, workload.d, false);
     }
 
     void read_rows(

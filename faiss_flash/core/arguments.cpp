@@ -1,5 +1,6 @@
 #include <faiss_flash/core/arguments.h>
 
+#include <faiss_flash/core/backend.h>
 #include <faiss_flash/core/points.h>
 
 #include <cmath>
@@ -140,6 +141,9 @@ void check_weights(const VectorView& weights) {
 
 void check_finite_rows(const VectorView& view, const char* name) {
     const Points rows(view);
+    if (!host_backend().find_non_finite({rows})) { // by all threads
+        return;
+    }
     std::vector<float> scratch(static_cast<size_t>(view.d));
     for (int64_t i = 0; i < view.n; i++) {
         const float* row = rows.read(i, 1, scratch.data()).data;

@@ -1,14 +1,100 @@
+#include <faiss_flash/core/assign.h>
+
 #include <faiss_flash/core/arguments.h>
-#include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/device_choice.h>
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/non_finite.h>
+#include <faiss_flash/core/parallel.h>
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace faiss_flash {
+
+namespace {
+
+constexpr int64_t kRows = 16384; // of a loop's pieces
+
+/// Not filled: its pages are first touched by the threads that write them.
+template <class T>
+std::unique_ptr<T[]> unfilled(int64_t count) {
+    return std::unique_ptr<T[]>(new T[static_cast<size_t>(count)]);
+}
+
+/// The centroids as packed float32: in place where they are.
+class PlainCentroids {
+   public:
+    explicit PlainCentroids(const VectorView& view) {
+        const Points rows(view);
+        const bool packed = rows.in_place() && rows.read(0, view.n, nullptr).stride == view.d;
+        if (packed) {
+            data_ = rows.read(0, view.n, nullptr).data;
+        } else {
+            copy_ = to_floats(view, view.n);
+            data_ = copy_.data();
+        }
+    }
+    const float* data() const { return data_; }
+
+   private:
+    std::vector<float> copy_;
+    const float* data_;
+};
+
+} // namespace
+
+void check_centroids(const VectorView& centroids, Metric metric) {
+    check_host_view(centroids, "centroids");
+    check_metric(metric);
+    if (centroids.n == 0 || centroids.n > std::numeric_limits<int32_t>::max()) {
+        throw InvalidArgument(
+                "centroids.n=" + std::to_string(centroids.n) + " must be 1 to 2^31 - 1");
+    }
+}
+
+void check_assigned(const VectorView& points, int64_t d, const int64_t* ids) {
+    check_view(points, "points");
+    if (d != points.d) {
+        throw InvalidArgument(
+                "centroids.d=" + std::to_string(d) +
+                " does not match points.d=" + std::to_string(points.d));
+    }
+    if (!ids && points.n > 0) {
+        throw InvalidArgument("ids is null with points.n=" + std::to_string(points.n));
+    }
+}
+
+const Backend& backend_for_rows(
+        const VectorView& points, int64_t k, Metric metric, const std::string& device) {
+    KMeansOptions options;
+    options.metric = metric;
+    return fastest_backend(points, workload_of(points, false, 1, points.n, k, options), 1, device);
+}
+
+void assign_by(
+        const Backend& backend,
+        const VectorView& points,
+        int64_t* ids,
+        float* distances,
+        const FindCentroids& find) {
+    // Nothing is written before all of it is known to be right.
+    const auto found = unfilled<int64_t>(points.n);
+    const auto measured = unfilled<float>(distances ? points.n : 0);
+    on_backend_or_host(backend, points, [&](const Backend& chosen) {
+        find(chosen, found.get(), distances ? measured.get() : nullptr);
+    });
+    require_centroids(backend, points, found.get());
+    const NoPolling to_the_end;
+    for_each_range(points.n, kRows, [&](int64_t begin, int64_t end) {
+        std::copy(found.get() + begin, found.get() + end, ids + begin);
+        if (distances) {
+            std::copy(measured.get() + begin, measured.get() + end, distances + begin);
+        }
+    });
+}
 
 void assign(
         const VectorView& points,
@@ -20,33 +106,15 @@ void assign(
         const std::function<void()>& poll) {
     const Polling polling(poll);
     check_view(points, "points");
-    check_host_view(centroids, "centroids");
-    check_metric(metric);
-    if (centroids.n == 0 || centroids.n > std::numeric_limits<int32_t>::max()) {
-        throw InvalidArgument(
-                "centroids.n=" + std::to_string(centroids.n) + " must be 1 to 2^31 - 1");
-    }
-    if (centroids.d != points.d) {
-        throw InvalidArgument(
-                "centroids.d=" + std::to_string(centroids.d) +
-                " does not match points.d=" + std::to_string(points.d));
-    }
-    if (!ids && points.n > 0) {
-        throw InvalidArgument("ids is null with points.n=" + std::to_string(points.n));
-    }
+    check_centroids(centroids, metric);
+    check_assigned(points, centroids.d, ids);
     check_finite_rows(centroids, "centroids");
-    const auto table = to_floats(centroids, centroids.n);
-    const Backend& backend = backend_for(points, device);
-    // Nothing is written before all of it is known to be right.
-    std::vector<int64_t> found(static_cast<size_t>(points.n));
-    std::vector<float> measured(distances ? found.size() : 0);
-    float* values = distances ? measured.data() : nullptr;
-    on_backend_or_host(backend, points, [&](const Backend& chosen) {
-        chosen.assign(Points(points), table.data(), centroids.n, metric, found.data(), values);
-    });
-    require_centroids(backend, points, found);
-    std::copy(found.begin(), found.end(), ids);
-    std::copy(measured.begin(), measured.end(), distances);
+    const PlainCentroids packed(centroids);
+    const auto find = [&](const Backend& backend, int64_t* found, float* measured) {
+        backend.assign(Points(points), packed.data(), centroids.n, metric, found, measured);
+    };
+    const Backend& backend = backend_for_rows(points, centroids.n, metric, device);
+    assign_by(backend, points, ids, distances, find);
 }
 
 void check_finite(const VectorView& rows, const std::string& name) {

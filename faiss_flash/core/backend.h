@@ -33,6 +33,14 @@ class Unsupported : public InvalidArgument {
     using InvalidArgument::InvalidArgument;
 };
 
+/// Centroids that are ready for any number of assignments, from several threads at a time.
+class PreparedCentroids {
+   public:
+    virtual ~PreparedCentroids() = default;
+    /// What Backend::assign() does.
+    virtual void assign(const Points& points, int64_t* ids, float* distances) const = 0;
+};
+
 /// What clustering a workload takes.
 struct Expectation {
     int64_t host_bytes = 0;
@@ -66,6 +74,13 @@ class Backend {
 
     virtual Expectation expect(const Workload& workload) const = 0;
 
+    /// Whether this process has used the device already; of the host, which needs no start, false.
+    virtual bool is_started() const { return false; }
+
+    /// About what so many iterations over host points take, by a formula: nothing is tried out and
+    /// no device is started. Infinity where it has no way for the shape.
+    virtual double seconds(const Workload& workload, double iterations) const = 0;
+
     /// Rows of the points as float32 [count x d].
     virtual void read_rows(
             const Points& points, const int64_t* rows, int64_t count, float* out) const;
@@ -80,6 +95,10 @@ class Backend {
             int64_t* ids,
             float* distances) const = 0;
 
+    /// For assign() to the same centroids [k x d], which must outlive what is returned.
+    virtual std::unique_ptr<PreparedCentroids> prepare(
+            const float* centroids, int64_t k, int64_t d, Metric metric) const = 0;
+
     /// The same for problems of equal n and d, each with its own centroids [k x d]; distances are
     /// null in all of them or in none.
     virtual void assign_batch(
@@ -88,6 +107,13 @@ class Backend {
 
 /// Every backend of this build that can run on this machine, best first.
 const std::vector<const Backend*>& backends();
+
+/// False before backends() was called first: no GPU was looked for.
+bool backends_are_known();
+
+/// What "auto" stands for: "auto", or what FAISS_FLASH_DEVICE says, for programs that cannot be
+/// changed.
+std::string default_device();
 
 /// The CPU's. Asking for it looks for no GPU.
 const Backend& host_backend();

@@ -4,6 +4,7 @@
 #include <faiss_flash/cuda/backend.h>
 #endif
 
+#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <string>
@@ -12,11 +13,7 @@ namespace faiss_flash {
 
 namespace {
 
-/// FAISS_FLASH_DEVICE stands in for "auto": for programs that cannot be changed.
-std::string default_device() {
-    const char* device = std::getenv("FAISS_FLASH_DEVICE");
-    return device && *device ? device : "auto";
-}
+std::atomic<bool> known{false};
 
 /// Looked for when first needed, and not before: a program may fork until then.
 std::vector<const Backend*> find_backends() {
@@ -27,6 +24,7 @@ std::vector<const Backend*> find_backends() {
     }
 #endif
     list.push_back(&cpu::backend());
+    known = true;
     return list;
 }
 
@@ -68,6 +66,15 @@ const std::vector<const Backend*>& backends() {
     return list;
 }
 
+bool backends_are_known() {
+    return known;
+}
+
+std::string default_device() {
+    const char* device = std::getenv("FAISS_FLASH_DEVICE");
+    return device && *device ? device : "auto";
+}
+
 const Backend& host_backend() {
     return cpu::backend();
 }
@@ -76,17 +83,17 @@ const Backend& backend_for(const VectorView& points, const std::string& device) 
     const bool chosen = device != "auto";
     const std::string wanted = chosen ? device : default_device();
     const std::string argument = chosen ? "device=" + device : "FAISS_FLASH_DEVICE=" + wanted;
-    bool known = false;
+    bool named = false;
     for (const Backend* backend : backends()) {
         if (is_named(*backend, wanted)) {
-            known = true;
+            named = true;
             // A device that is asked for says itself why it cannot be used.
             if (backend->reads(points) && (wanted != "auto" || backend->starts())) {
                 return *backend;
             }
         }
     }
-    if (!known) {
+    if (!named) {
         throw InvalidArgument(
                 argument + " is not one of auto, " + names_of(backends()) +
                 ", which can be used here (\"cuda\": the first of them that is a GPU)");

@@ -2,6 +2,7 @@
 
 #include <faiss_flash/core/arguments.h>
 #include <faiss_flash/core/backend.h>
+#include <faiss_flash/core/device_choice.h>
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/parallel.h>
 
@@ -113,7 +114,19 @@ void encode(
     std::vector<int64_t> ids(static_cast<size_t>(most * parts));
     // Nothing is written before all of it is known to be right.
     std::vector<uint8_t> found(static_cast<size_t>(rows.n * parts));
-    const Backend& backend = backend_for(VectorView::of(block.data(), most, d), device);
+    const Workload workload{
+            parts,
+            most,
+            codebooks.dsub,
+            codebooks.ksub,
+            Metric::l2,
+            DType::f32,
+            Precision::exact,
+            false,
+            false};
+    const auto blocks = static_cast<double>((rows.n + kBlock - 1) / kBlock);
+    const Backend& backend =
+            fastest_backend(VectorView::of(block.data(), most, d), workload, blocks, device);
     for (int64_t first = 0; first < rows.n; first += kBlock) {
         const int64_t count = std::min(kBlock, rows.n - first);
         copy_residuals(points, lists, first, count, block.data());

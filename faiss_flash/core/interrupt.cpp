@@ -1,6 +1,7 @@
 #include <faiss_flash/core/interrupt.h>
 
 #include <chrono>
+#include <utility>
 
 namespace faiss_flash {
 
@@ -21,6 +22,12 @@ Polling::Polling(const std::function<void()>& poll) : outer_(current_poll) {
 }
 
 Polling::~Polling() {
+    current_poll = outer_;
+}
+
+NoPolling::NoPolling() : outer_(std::exchange(current_poll, nullptr)) {}
+
+NoPolling::~NoPolling() {
     current_poll = outer_;
 }
 

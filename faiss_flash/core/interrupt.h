@@ -19,6 +19,18 @@ class Polling {
     const std::function<void()>* outer_;
 };
 
+/// While one lives, poll_if_due() on this thread does nothing: for what must not end half way.
+class NoPolling {
+   public:
+    NoPolling();
+    ~NoPolling();
+    NoPolling(const NoPolling&) = delete;
+    NoPolling& operator=(const NoPolling&) = delete;
+
+   private:
+    const std::function<void()>* outer_;
+};
+
 /// Calls the poll function of this thread where 50 ms have gone by since the last call. What it
 /// throws ends the work. Cheap enough for every block of a loop.
 void poll_if_due();

@@ -3,6 +3,7 @@
 #include <faiss_flash/core/arguments.h>
 #include <faiss_flash/core/backend.h>
 #include <faiss_flash/core/checkpoint.h>
+#include <faiss_flash/core/device_choice.h>
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/lloyd.h>
 #include <faiss_flash/core/non_finite.h>
@@ -274,8 +275,31 @@ void assign_points(
         chosen.assign_batch(problems, results.front().k, metric);
     });
     for (size_t i = 0; i < inputs.size(); i++) {
-        require_centroids(backend, inputs[i]->points, results[i].assignment);
+        require_centroids(backend, inputs[i]->points, results[i].assignment.data());
     }
+}
+
+Workload workload_of_group(
+        const std::vector<const KMeansInput*>& inputs, int64_t k, const KMeansOptions& options) {
+    const KMeansInput& first = *inputs.front();
+    return workload_of(
+            first.points,
+            first.weights.data != nullptr,
+            static_cast<int64_t>(inputs.size()),
+            points_trained_on(first.points.n, k, options),
+            k,
+            options);
+}
+
+double iterations_of(const KMeansOptions& options) {
+    return static_cast<double>(options.niter) * options.nredo + (options.return_assignment ? 1 : 0);
+}
+
+const Backend& fastest_for(
+        const std::vector<const KMeansInput*>& inputs, int64_t k, const KMeansOptions& options) {
+    const Workload workload = workload_of_group(inputs, k, options);
+    const VectorView& points = inputs.front()->points;
+    return fastest_backend(points, workload, iterations_of(options), options.device);
 }
 
 /// Problems of equal n and d, as many at a time as the backend can have open.
@@ -286,13 +310,7 @@ std::vector<KMeansResult> train_group(
         const KMeansOptions& options,
         Checkpoint* checkpoint) {
     const KMeansInput& first = *inputs.front();
-    const Workload workload = workload_of(
-            first.points,
-            first.weights.data != nullptr,
-            static_cast<int64_t>(inputs.size()),
-            points_trained_on(first.points.n, k, options),
-            k,
-            options);
+    const Workload workload = workload_of_group(inputs, k, options);
     const int64_t most = on_backend_or_host(backend, first.points, [&](const Backend& chosen) {
         return chosen.most_together(workload);
     });
@@ -341,10 +359,12 @@ std::vector<KMeansResult> batch_kmeans(
         checkpoint.emplace(options);
         settled.seed = checkpoint->seed();
     }
-    std::vector<const Backend*> backends(problems.size());
+    std::vector<const Backend*> backends(problems.size()); // null: what is fastest
     std::transform(
             problems.begin(), problems.end(), backends.begin(), [&](const KMeansInput& problem) {
-                return &backend_for(problem.points, options.device);
+                return chooses_by_time(problem.points, options.precision, options.device)
+                               ? nullptr
+                               : &backend_for(problem.points, options.device);
             });
     std::vector<KMeansResult> results(problems.size());
     std::vector<bool> done(problems.size(), false);
@@ -363,8 +383,10 @@ std::vector<KMeansResult> batch_kmeans(
                 done[b] = true;
             }
         }
-        auto trained = train_group(
-                *backends[first], inputs, k, settled, checkpoint ? &*checkpoint : nullptr);
+        const Backend& backend =
+                backends[first] ? *backends[first] : fastest_for(inputs, k, settled);
+        auto trained =
+                train_group(backend, inputs, k, settled, checkpoint ? &*checkpoint : nullptr);
         for (size_t i = 0; i < members.size(); i++) {
             results[members[i]] = std::move(trained[i]);
         }
@@ -390,12 +412,13 @@ Estimate estimate(
                 "batch=" + std::to_string(batch) + " problems of " + std::to_string(points) +
                 " points of d=" + std::to_string(d) + " overflow the address space");
     }
-    const Backend& backend = backend_for(VectorView(), options.device);
     VectorView view;
     view.d = d;
     view.dtype = dtype;
-    Estimate result =
-            estimate_on(backend, workload_of(view, false, batch, points, k, options), options);
+    const Workload workload = workload_of(view, false, batch, points, k, options);
+    const Backend& backend =
+            expected_backend(view, workload, iterations_of(options), options.device);
+    Estimate result = estimate_on(backend, workload, options);
     result.host_bytes += points < n ? 8 * points * batch : 0; // the numbers of a sample's rows
     return result;
 }

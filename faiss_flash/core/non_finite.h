@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 namespace faiss_flash {
 
@@ -13,7 +12,6 @@ namespace faiss_flash {
 
 /// Throws for the first point that got no centroid: only one with a NaN or an Inf gets none.
 /// @param ids  [points.n] as Backend::assign() leaves them
-void require_centroids(
-        const Backend& backend, const VectorView& points, const std::vector<int64_t>& ids);
+void require_centroids(const Backend& backend, const VectorView& points, const int64_t* ids);
 
 } // namespace faiss_flash

@@ -13,8 +13,11 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
+#include <utility>
 #include <vector>
 
 namespace faiss_flash::cpu {
@@ -82,6 +85,72 @@ class CpuWorker final : public Worker {
 
    private:
     const Workload workload_;
+};
+
+void assign_to(const CentroidTable& table, const Points& points, int64_t* ids, float* distances) {
+    assign_all(
+            points,
+            table,
+            nullptr,
+            nullptr,
+            [&](int64_t,
+                int64_t first,
+                int64_t count,
+                const int32_t* block_ids,
+                const double* values,
+                int64_t) {
+                std::copy_n(block_ids, count, ids + first);
+                for (int64_t i = 0; distances && i < count; i++) {
+                    distances[first + i] = static_cast<float>(values[i]);
+                }
+            });
+}
+
+/// The tables that table_for() makes, each made once.
+class KeptTables final : public PreparedCentroids {
+   public:
+    KeptTables(const float* centroids, int64_t k, int64_t d, Metric metric)
+        : centroids_(centroids), k_(k), d_(d), metric_(metric) {}
+
+    void assign(const Points& points, int64_t* ids, float* distances) const override {
+        assign_to(*table(points), points, ids, distances);
+    }
+
+   private:
+    using Table = std::shared_ptr<const CentroidTable>;
+
+    Table table(const Points& points) const {
+        if (const CodeKernel* codes = code_kernel_for(points.n(), k_, d_)) {
+            const Table coded = kept(coded_, codes);
+            if (!coded->coded() || codes_pay(points, *coded, nullptr)) {
+                return coded;
+            }
+        }
+        return kept(plain_, nullptr);
+    }
+
+    /// Made without the lock: it takes long, and what the caller polls may throw.
+    Table kept(Table& table, const CodeKernel* codes) const {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            if (table) {
+                return table;
+            }
+        }
+        auto made = std::make_shared<const CentroidTable>(
+                centroids_, k_, d_, metric_, score_kernel(), narrow_kernel(), codes);
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (!table) {
+            table = std::move(made);
+        }
+        return table;
+    }
+
+    const float* const centroids_;
+    const int64_t k_, d_;
+    const Metric metric_;
+    mutable std::mutex mutex_;
+    mutable Table coded_, plain_;
 };
 
 class CpuBackend final : public Backend {
@@ -153,6 +222,24 @@ class CpuBackend final : public Backend {
         return expected;
     }
 
+    /// Rates of one core, of whole iterations (bench/NOTES.md): half of what large ones reach.
+    double seconds(const Workload& workload, double iterations) const override {
+        const bool coded = code_kernel_for(workload.n, workload.k, workload.d) != nullptr;
+        constexpr double kCoded = 250e9;
+        constexpr double kAvx512 = 150e9;
+        constexpr double kAvx2 = 60e9;
+        constexpr double kPlain = 20e9;
+        const size_t vectors = narrow_kernels().size(); // AVX2, and AVX-512 before it
+        const double rate = vectors == 0 ? kPlain : vectors == 1 ? kAvx2 : coded ? kCoded : kAvx512;
+        const auto points = static_cast<double>(workload.batch) * static_cast<double>(workload.n);
+        const auto d = static_cast<double>(workload.d);
+        constexpr double kOfScore = 16; // operations, beside those of the product
+        constexpr double kOfCoordinate = 64;
+        const double operations =
+                points * (static_cast<double>(workload.k) * (2 * d + kOfScore) + kOfCoordinate * d);
+        return iterations * operations / rate / loop_threads();
+    }
+
     void assign(
             const Points& points,
             const float* centroids,
@@ -160,23 +247,12 @@ class CpuBackend final : public Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const override {
-        const CentroidTable table = table_for(points, centroids, k, metric);
-        assign_all(
-                points,
-                table,
-                nullptr,
-                nullptr,
-                [&](int64_t,
-                    int64_t first,
-                    int64_t count,
-                    const int32_t* block_ids,
-                    const double* values,
-                    int64_t) {
-                    std::copy_n(block_ids, count, ids + first);
-                    for (int64_t i = 0; distances && i < count; i++) {
-                        distances[first + i] = static_cast<float>(values[i]);
-                    }
-                });
+        assign_to(table_for(points, centroids, k, metric), points, ids, distances);
+    }
+
+    std::unique_ptr<PreparedCentroids> prepare(
+            const float* centroids, int64_t k, int64_t d, Metric metric) const override {
+        return std::make_unique<KeptTables>(centroids, k, d, metric);
     }
 };
 

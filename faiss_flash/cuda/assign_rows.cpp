@@ -6,10 +6,13 @@
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/event.h>
+#include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
+#include <vector>
 
 namespace faiss_flash::cuda {
 
@@ -89,16 +92,17 @@ bool assign_loaded(
     Event done; // waits as one waits who may want to stop
     done.record(stream);
     done.wait();
-    std::vector<int32_t> ids(static_cast<size_t>(batch * n));
-    std::vector<double> distances(measures ? ids.size() : 0);
     const int64_t distance_count = measures ? batch * n : 0;
-    copy(ids.data(), found->ids, batch * n, cudaMemcpyDeviceToHost, stream);
-    copy(distances.data(), found->values, distance_count, cudaMemcpyDeviceToHost, stream);
+    // Not filled first: one thread would touch all their pages for that.
+    const std::unique_ptr<int32_t[]> ids(new int32_t[static_cast<size_t>(batch * n)]);
+    const std::unique_ptr<double[]> distances(new double[static_cast<size_t>(distance_count)]);
+    copy(ids.get(), found->ids, batch * n, cudaMemcpyDeviceToHost, stream);
+    copy(distances.get(), found->values, distance_count, cudaMemcpyDeviceToHost, stream);
     check(cudaStreamSynchronize(stream), "an assignment on the device");
     for (int64_t b = 0; b < batch; b++) {
         const Assignment& to = problems[static_cast<size_t>(b)];
         for_each_range(n, kRows, [&](int64_t begin, int64_t end) {
-            std::copy(ids.data() + b * n + begin, ids.data() + b * n + end, to.ids + begin);
+            std::copy(ids.get() + b * n + begin, ids.get() + b * n + end, to.ids + begin);
             for (int64_t i = begin; measures && i < end; i++) {
                 to.distances[i] = static_cast<float>(distances[static_cast<size_t>(b * n + i)]);
             }
@@ -109,21 +113,30 @@ bool assign_loaded(
 
 } // namespace
 
-void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric) {
-    const Points& points = problem.points;
+void wait_for_caller(const Points& points) {
+    if (points.view().space == MemorySpace::device) {
+        wait_for_device("waiting for the points");
+    }
+}
+
+void assign_in_chunks(
+        const Points& points,
+        const float* centroids,
+        int64_t k,
+        Metric metric,
+        int64_t* ids,
+        float* distances) {
     const int64_t d = points.d();
     const int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * d)));
     require_room("an assignment", assign_bytes(1, chunk, k, points.view(), Method::exact));
     const Stream stream;
-    const Buffer<float> centroids(static_cast<size_t>(k * d), stream.get());
-    copy(centroids.get(), problem.centroids, k * d, cudaMemcpyHostToDevice, stream.get());
     for (int64_t first = 0; first < points.n(); first += chunk) {
         const Assignment part{
                 points.part(first, std::min(chunk, points.n() - first)),
-                problem.centroids,
-                problem.ids + first,
-                problem.distances ? problem.distances + first : nullptr};
-        assign_loaded({part}, centroids.get(), k, metric, Method::exact, stream.get());
+                nullptr, // they are on the device
+                ids + first,
+                distances ? distances + first : nullptr};
+        assign_loaded({part}, centroids, k, metric, Method::exact, stream.get());
     }
 }
 

@@ -1,14 +1,15 @@
 #include <faiss_flash/cuda/backend.h>
 
+#include <faiss_flash/core/parallel.h>
 #include <faiss_flash/cuda/assign_rows.h>
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/direct/assign.h>
 #include <faiss_flash/cuda/download.h>
+#include <faiss_flash/cuda/kept_centroids.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/device_guard.h>
-#include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
 #include <faiss_flash/cuda/worker.h>
 
@@ -16,6 +17,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -43,6 +45,17 @@ void require_shape(const Workload& workload) {
     require(workload.batch == 1 ? "points.n" : "rows of all problems",
             workload.batch * workload.n,
             kMostRows);
+}
+
+/// Rows in pageable memory, brought by threads, checks and all.
+double open_seconds(const Workload& workload) {
+    constexpr double kStart = 3e-4;
+    constexpr double kRateOfThread = 5e9; // bytes a second
+    constexpr double kMostRate = 25e9;
+    const double rate = std::min(kMostRate, kRateOfThread * loop_threads());
+    const double values =
+            static_cast<double>(workload.batch) * static_cast<double>(workload.n * workload.d);
+    return kStart + values * static_cast<double>(dtype_size(workload.dtype)) / rate;
 }
 
 class CudaBackend final : public Backend {
@@ -115,6 +128,7 @@ class CudaBackend final : public Backend {
     std::unique_ptr<Worker> start(const Workload& workload) const override {
         const DeviceGuard guard(device_);
         require_shape(workload);
+        started_ = true;
         return start_worker(device_, workload);
     }
 
@@ -128,17 +142,23 @@ class CudaBackend final : public Backend {
         Expectation expected;
         expected.device_bytes = device_bytes(together);
         require_room("k-means", expected.device_bytes);
-        constexpr double kUploadRate = 8e9; // bytes a second of pageable memory, checks and all
-        constexpr double kStart = 5e-3;
-        const double values =
-                static_cast<double>(workload.batch) * static_cast<double>(workload.n * workload.d);
-        expected.open_seconds =
-                kStart + values * static_cast<double>(dtype_size(workload.dtype)) / kUploadRate;
+        expected.open_seconds = open_seconds(workload);
         expected.host_bytes = int64_t{32} << 20; // pinned
         const bool fast = method_for(together) == Method::fast;
         expected.iteration_seconds =
                 iteration_seconds(workload.batch, workload.n, workload.k, workload.d, fast);
         return expected;
+    }
+
+    bool is_started() const override { return started_; }
+
+    double seconds(const Workload& workload, double iterations) const override {
+        if (workload.d > kMostColumns || workload.batch * workload.n > kMostRows) {
+            return HUGE_VAL;
+        }
+        return open_seconds(workload) +
+               iterations *
+                       iteration_seconds(workload.batch, workload.n, workload.k, workload.d, false);
     }
 
     void read_rows(
@@ -168,12 +188,14 @@ class CudaBackend final : public Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const override {
-        if (points.n() == 0) {
-            return;
+        if (points.n() > 0) {
+            prepare(centroids, k, points.d(), metric)->assign(points, ids, distances);
         }
-        const DeviceGuard guard(device_);
-        wait_for_caller(points);
-        assign_in_chunks({points, centroids, ids, distances}, k, metric);
+    }
+
+    std::unique_ptr<PreparedCentroids> prepare(
+            const float* centroids, int64_t k, int64_t d, Metric metric) const override {
+        return keep_centroids(device_, centroids, k, d, metric);
     }
 
     void assign_batch(
@@ -192,13 +214,6 @@ class CudaBackend final : public Backend {
     }
 
    private:
-    /// Rows on the device may still be in the making, on a stream that is not known here.
-    static void wait_for_caller(const Points& points) {
-        if (points.view().space == MemorySpace::device) {
-            wait_for_device("waiting for the points");
-        }
-    }
-
     const int device_;
     const std::string name_;
     const pid_t process_;

@@ -1,6 +1,7 @@
 #include <faiss_flash/plugin/flat_index.h>
 
 #include <faiss_flash/IndexFlat.h>
+#include <faiss_flash/assigner.h>
 #include <faiss_flash/plugin/caller_rows.h>
 #include <faiss_flash/plugin/containers.h>
 #include <faiss_flash/plugin/errors.h>
@@ -38,13 +39,14 @@ void assign_by_engine(
         float* distances,
         int64_t* labels,
         const std::string& device) {
-    assign(VectorView::of(x, n, index.d),
-           VectorView::of(index.get_xb(), index.ntotal, index.d),
-           engine_metric(index.metric_type),
-           labels,
-           distances,
-           device,
-           interrupt_poll());
+    assign_again(
+            VectorView::of(x, n, index.d),
+            VectorView::of(index.get_xb(), index.ntotal, index.d),
+            engine_metric(index.metric_type),
+            labels,
+            distances,
+            device,
+            interrupt_poll());
 }
 
 bool has_finite_vectors(const faiss::IndexFlat& index) {

@@ -1,4 +1,5 @@
 /// The engine's functions while allocations fail.
+#include <faiss_flash/assigner.h>
 #include <faiss_flash/codes.h>
 #include <faiss_flash/kmeans.h>
 #include <faiss_flash/opq.h>
@@ -132,6 +133,20 @@ std::vector<Operation> operations(const Data& data, const std::string& device) {
         outcome.insert(outcome.end(), distances.begin(), distances.end());
         return outcome;
     };
+    const auto prepared = [&data, device] {
+        std::vector<int64_t> ids(kN, 77);
+        try {
+            const VectorView centroids = VectorView::of(data.x.data(), kK, kD);
+            const PreparedAssigner assigner(centroids, Metric::l2, device);
+            for (const int64_t n : {kN, kN / 2}) {
+                assigner.assign(VectorView::of(data.x.data(), n, kD), ids.data(), nullptr);
+            }
+        } catch (...) {
+            test::stop_failing();
+            throw;
+        }
+        return Outcome(ids.begin(), ids.end());
+    };
     const auto encoded = [&data, device] {
         std::vector<uint8_t> codes(kN * 6, 99);
         try {
@@ -173,6 +188,7 @@ std::vector<Operation> operations(const Data& data, const std::string& device) {
             {"resumed", resumed},
             {"batch", trained(device, false, 4, Precision::exact)},
             {"assign", assigned},
+            {"prepared", prepared},
             {"encode", encoded},
             {"opq", rotated},
     };

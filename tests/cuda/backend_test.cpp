@@ -12,6 +12,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <thread>
+#include <vector>
 
 namespace faiss_flash {
 namespace {
@@ -113,6 +115,45 @@ TEST_F(CudaBackend, AssignsAsTheCpuDoes) {
             EXPECT_EQ(std::memcmp(distances.data(), expected.data(), n * sizeof(float)), 0);
         }
     }
+}
+
+/// Centroids that stay on the device, used by several threads and after others have come and gone.
+TEST_F(CudaBackend, KeptCentroidsAssignAsTheCpuDoes) {
+    const Floats x = test::mixture(5000, 48, 60, 1, 0.4f);
+    const Points points(VectorView::of(x.data(), 5000, 48));
+    std::vector<int64_t> expected(5000);
+    Floats distances(5000);
+    cpu.assign(points, x.data(), 300, Metric::l2, expected.data(), distances.data());
+    const auto kept = cuda->prepare(x.data(), 300, 48, Metric::l2);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; t++) {
+        threads.emplace_back([&] {
+            for (int i = 0; i < 3; i++) {
+                cuda->prepare(x.data() + 48, 300, 48, Metric::l2); // given back at once
+                std::vector<int64_t> ids(5000);
+                Floats values(5000);
+                kept->assign(points, ids.data(), values.data());
+                EXPECT_EQ(ids, expected);
+                EXPECT_EQ(values, distances);
+            }
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+}
+
+/// By the model alone, once the device is in use.
+TEST_F(CudaBackend, LargeWorkIsExpectedToBeFaster) {
+    const Workload few{1, 300, 32, 10, Metric::l2, DType::f32, Precision::exact, false, false};
+    EXPECT_GT(cuda->seconds(few, 10), cpu.seconds(few, 10));
+    Workload many = few;
+    many.n = 300000;
+    many.k = 1024;
+    many.d = 128;
+    EXPECT_LT(cuda->seconds(many, 10), cpu.seconds(many, 10));
+    many.d = 40000; // has no kernel
+    EXPECT_TRUE(std::isinf(cuda->seconds(many, 10)));
 }
 
 TEST_F(CudaBackend, NonFiniteRowsGetNoCentroid) {

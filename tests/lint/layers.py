@@ -13,7 +13,12 @@ MAX_LINES = 600
 
 PUBLIC = [f"faiss_flash/{path.name}" for path in sorted((ROOT / "faiss_flash").glob("*.h"))]
 # Of those, the headers that know nothing of FAISS: the library faiss_flash_core.
-ENGINE = ["faiss_flash/codes.h", "faiss_flash/kmeans.h", "faiss_flash/opq.h"]
+ENGINE = [
+    "faiss_flash/assigner.h",
+    "faiss_flash/codes.h",
+    "faiss_flash/kmeans.h",
+    "faiss_flash/opq.h",
+]
 # What each folder may include of this project, of FAISS and of the libraries that only some use.
 ALLOWED = {
     "faiss_flash/core": [*ENGINE, "faiss_flash/core/", "omp.h"],

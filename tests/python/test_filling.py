@@ -144,3 +144,52 @@ def test_a_quantizer_of_another_layout():
     faiss_flash.add(index, ROWS)
     sizes = [[i.invlists.list_size(j) for j in range(64)] for i in (index, expected)]
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("edit", ["added", "moved"])
+def test_an_edited_quantizer_is_seen(edit):
+    """What the engine has made of its vectors is kept from add to add, and compared with them."""
+    owner = twins("IDMap,IVF256,Flat")[1]
+    index = faiss_flash.accelerate(faiss.downcast_index(owner.index))
+    quantizer = faiss.downcast_index(index.quantizer)
+    sizes = np.zeros(256, "int64")
+    for step in range(3):
+        if edit == "added":
+            quantizer.reset()
+            quantizer.add(ROWS[1000 * step : 1000 * step + 256])
+        vectors = faiss.rev_swig_ptr(quantizer.get_xb(), 256 * D).reshape(256, D)
+        vectors[step] += 3
+        index.add(ROWS)
+        sizes += np.bincount(faiss_flash.assign(ROWS, vectors.copy())[1], minlength=256)
+        found = [index.invlists.list_size(i) for i in range(256)]
+        np.testing.assert_array_equal(found, sizes)
+
+
+@pytest.mark.parametrize("rows", [np.float32([[np.nan] * D]), np.float32([[1e30] * D])])
+def test_one_row_that_faiss_would_drop(rows):
+    owner = twins("IDMap,IVF256,Flat")[1]
+    filled = faiss_flash.accelerate(faiss.downcast_index(owner.index))
+    if np.isnan(rows).any():
+        with pytest.raises(ValueError, match="not finite"):
+            filled.add(rows)
+        assert filled.ntotal == 0
+    else:
+        filled.add(rows)
+        assert sum(filled.invlists.list_size(i) for i in range(256)) == 1
+
+
+def test_few_rows_of_other_kinds():
+    """Not packed, of other types, of no rows, lists: whatever is not plain takes the long way."""
+    stock, ours = twins("IDMap2,IVF256,Flat")
+    for index in (stock, ours):
+        index.add_with_ids(ROWS[:6:2], np.arange(3))
+        index.add_with_ids(np.asfortranarray(ROWS[:3]), np.arange(3, 6, dtype="int32"))
+        index.add_with_ids(ROWS[:2].astype("float64"), np.arange(6, 8))
+        index.add_with_ids(ROWS[:0], np.arange(0))
+        index.add_with_ids(x=ROWS[:1], ids=np.arange(8, 9))
+    assert_same(stock, ours)
+    with pytest.raises((AssertionError, ValueError), match=""):
+        ours.add_with_ids(ROWS[:2, :5], np.arange(2))
+    with pytest.raises((AssertionError, ValueError), match=""):
+        ours.add_with_ids(ROWS[:2], np.arange(3))
+    assert ours.ntotal == 9

@@ -38,6 +38,8 @@ def _as_faiss(function, name=None):
 
 
 assign = _as_faiss(engine.assign, "assignment")
+assign_to_vectors = _as_faiss(engine.assign_to_vectors, "assignment")
+nearest_vectors = _as_faiss(engine.nearest_vectors, "assignment")
 batch_kmeans = _as_faiss(engine.batch_kmeans, "k-means of codebooks")
 check_finite = _as_faiss(arrays.check_finite)
 kmeans = _as_faiss(engine.kmeans, "k-means")

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 
 from . import trace
-from .calls import assign, kmeans
+from .calls import kmeans, nearest_vectors
 from .codebooks import trained
 from .errors import InvalidArgument
 from .options import engine_options, engine_takes
@@ -51,7 +51,7 @@ def assign_lists(quantizer, x, device):
     metric = engine_metric(quantizer)
     if metric is None:
         return np.ascontiguousarray(quantizer.assign(x, 1).ravel(), dtype="int64")
-    return assign(x, vectors_of(quantizer), metric, device)[1]
+    return nearest_vectors(x, vectors_of(quantizer), metric, device)
 
 
 def residuals_of(quantizer, x, lists):

@@ -149,18 +149,33 @@ def assign(x, centroids, metric="l2", device="auto"):
     (D, I) as faiss.Kmeans.assign does: (n,) float32 squared distances or products, (n,) int64 ids.
     """
     rows = as_rows(x, "x")
+    distances = np.empty(len(rows), dtype=np.float32)
+    return distances, _assigned(swig_engine.run_assign, rows, centroids, metric, device, distances)
+
+
+def assign_to_vectors(x, vectors, metric, device):
+    """assign() to what an index holds: what is made of them is kept for the next call.
+
+    `vectors` are a view of the index's memory, whose address says which index it is.
+    """
+    rows = as_rows(x, "x")
+    distances = np.empty(len(rows), dtype=np.float32)
+    again = swig_engine.run_assign_again
+    return distances, _assigned(again, rows, vectors, metric, device, distances)
+
+
+def nearest_vectors(x, vectors, metric, device):
+    """The ids of assign_to_vectors(), for those who ask for no distances."""
+    again = swig_engine.run_assign_again
+    return _assigned(again, as_rows(x, "x"), vectors, metric, device, None)
+
+
+def _assigned(run, rows, centroids, metric, device, distances):
     table = as_rows(centroids, "centroids")
     ids = np.empty(len(rows), dtype=np.int64)
-    distances = np.empty(len(rows), dtype=np.float32)
-    swig_engine.run_assign(
-        view_of(rows),
-        view_of(table),
-        _metric(metric),
-        ids.ctypes.data,
-        distances.ctypes.data,
-        device,
-    )
-    return distances, ids
+    address = 0 if distances is None else distances.ctypes.data
+    run(view_of(rows), view_of(table), _metric(metric), ids.ctypes.data, address, device)
+    return ids
 
 
 def estimate(n, d, k, *, dtype="float32", batch=1, metric="l2", **options):

@@ -1,7 +1,5 @@
 """From how many rows on the engine finds their nearest vectors faster than faiss does."""
 
-import numpy as np
-
 # The engine reads and packs all k vectors once a call, which costs as much as comparing 60 to 500
 # rows with them, and wakes threads of its own. Processor time of faiss by that of the engine, one
 # thread of an AMD EPYC, medians of 5 to 25 calls in turn; k = 4096, PyPI's 1.15.1 | Debian's 1.7.3:
@@ -17,7 +15,6 @@ _ROWS = 512  # and 4 d, as in faiss_flash/plugin/flat_index.cpp
 # rows * k * d: as above, for whole adds, d = 64, beside 1.15.1: to IVF64,Flat 0.78 at 1000 rows and
 # 0.75 at 4000, to IVF256,Flat 1.4 at 1000.
 _WORK = 1 << 24
-_FEW_VALUES = 1 << 13
 
 
 def engine_searches(x):
@@ -28,20 +25,6 @@ def engine_searches(x):
 def engine_adds(x, k):
     """False where finding the lists of rows x (n, d) among k is left to faiss."""
     return engine_searches(x) and (x.size * k >= _WORK or beyond_float32(x))
-
-
-def all_for_faiss(x, d):
-    """Whether x is so little, and so plain, that looking at it closer would take longer than to add
-    it: a few rows, (n, d) and float32, whose squares float32 holds."""
-    return (
-        type(x) is np.ndarray
-        and x.ndim == 2
-        and 0 < x.size < _FEW_VALUES
-        and len(x) < _ROWS
-        and x.shape[1] == d
-        and x.dtype == np.float32
-        and np.vdot(x, x) < 2.0**124 / d  # no NaN is
-    )
 
 
 def beyond_float32(x):

@@ -3,7 +3,7 @@
 import faiss
 
 from .arrays import as_floats
-from .calls import as_finite_floats, assign, check_finite
+from .calls import as_finite_floats, assign_to_vectors, check_finite
 from .clustering import Clustering
 from .errors import InvalidArgument, InvalidShape
 from .few_rows import engine_searches
@@ -21,7 +21,7 @@ def nearest(flat, x, device):
         check_finite(x, "x")
     except InvalidArgument:  # faiss finds nothing near such a row, and answers -1
         return None
-    return assign(x, vectors_of(flat), metric, device)
+    return assign_to_vectors(x, vectors_of(flat), metric, device)
 
 
 class EngineFlat:

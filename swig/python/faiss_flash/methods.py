@@ -15,10 +15,10 @@ import faiss
 import numpy as np
 
 from . import trace
+from ._swig_engine import columns_of_few_rows  # its wrapper in Python takes as long as it does
 from .clustering import train_clustering
 from .codebooks import train_pq
 from .errors import NotFinite
-from .few_rows import all_for_faiss
 from .filling import add_rows, is_filled_here
 from .opq import train_matrix
 from .scope import device_of, is_served
@@ -58,8 +58,13 @@ def _takes_nan():
     return tuple(int(part) for part in faiss.__version__.split(".")[:2]) >= (1, 15)
 
 
+def _all_for_faiss(index, x):
+    columns = type(x) is np.ndarray and columns_of_few_rows(x)
+    return columns and columns == index.d and index.is_trained
+
+
 def _add_to_index(faisss, index, device, x, *args, **options):
-    if index.is_trained and all_for_faiss(x, index.d):
+    if _all_for_faiss(index, x):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, *args), options, 1):
         trace.left_to_faiss("arguments that only it has")
@@ -69,7 +74,7 @@ def _add_to_index(faisss, index, device, x, *args, **options):
 
 
 def _add_to_index_with_ids(faisss, index, device, x, ids, *args, **options):
-    if index.is_trained and all_for_faiss(x, index.d) and np.shape(ids) == (len(x),):
+    if _all_for_faiss(index, x) and np.shape(ids) == (len(x),):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, ids, *args), options, 2):
         trace.left_to_faiss("arguments that only it has")
@@ -138,8 +143,42 @@ def _replace(cls, name, serve, known):
         with trace.line(self, name, x, device):
             return serve(faisss, self, device, *args, **options)
 
+    if name in _FEW_FIRST:
+        served = _FEW_FIRST[name](method, served)
     served.left_to_faiss = method
     setattr(cls, name, served)
+
+
+def _few_first(method, served):
+    """add() that hands few rows on before anything is asked: whoever serves it would do so, too."""
+
+    @functools.wraps(method)
+    def add(self, x, *args, **options):
+        if not args and not options and not trace.ENABLED and _all_for_faiss(self, x):
+            return method(self, x)
+        return served(self, x, *args, **options)
+
+    return add
+
+
+def _few_first_with_ids(method, served):
+    @functools.wraps(method)
+    def add_with_ids(self, x, ids, *args, **options):
+        if (
+            not args
+            and not options
+            and not trace.ENABLED
+            and type(ids) is np.ndarray
+            and _all_for_faiss(self, x)
+            and ids.shape == (len(x),)
+        ):
+            return method(self, x, ids)
+        return served(self, x, ids, *args, **options)
+
+    return add_with_ids
+
+
+_FEW_FIRST = {"add": _few_first, "add_with_ids": _few_first_with_ids}
 
 
 def _is_on_a_gpu(x):

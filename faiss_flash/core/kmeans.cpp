@@ -6,6 +6,7 @@
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/lloyd.h>
 #include <faiss_flash/core/non_finite.h>
+#include <faiss_flash/core/progress.h>
 #include <faiss_flash/core/sampling.h>
 
 #include <algorithm>
@@ -312,6 +313,7 @@ KMeansResult kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& op
 std::vector<KMeansResult> batch_kmeans(
         const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options) {
     const Polling polling(options.poll);
+    const ProgressLines lines(options.verbose);
     check_batch_arguments(problems, k, options);
     KMeansOptions settled = options;
     std::optional<Checkpoint> checkpoint;

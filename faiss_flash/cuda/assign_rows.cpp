@@ -7,6 +7,7 @@
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/event.h>
 #include <faiss_flash/cuda/runtime/stream.h>
+#include <faiss_flash/cuda/upload.h>
 
 #include <algorithm>
 #include <iterator>
@@ -136,7 +137,7 @@ bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric 
 int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, int64_t d, Method method) {
     const Workload workload = exact_workload(batch, n, k, d, Metric::l2);
     return bytes_of([&](Arena& arena) { return AssignedRows(workload, method, true, arena); }) +
-           4 * batch * k * d + static_cast<int64_t>(kPinnedBlock);
+           4 * batch * k * d + upload_bytes(n, 4 * batch * d);
 }
 
 } // namespace faiss_flash::cuda

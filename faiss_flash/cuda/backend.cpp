@@ -10,6 +10,7 @@
 #include <faiss_flash/cuda/runtime/device_guard.h>
 #include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
+#include <faiss_flash/cuda/upload.h>
 #include <faiss_flash/cuda/worker.h>
 
 #include <unistd.h>
@@ -130,7 +131,7 @@ class CudaBackend final : public Backend {
                 static_cast<double>(workload.batch) * static_cast<double>(workload.n * workload.d);
         expected.open_seconds =
                 kStart + values * static_cast<double>(dtype_size(workload.dtype)) / kUploadRate;
-        expected.host_bytes = int64_t{32} << 20; // pinned
+        expected.host_bytes = kUploadHostBytes;
         const bool fast = method_for(together) == Method::fast;
         expected.iteration_seconds =
                 iteration_seconds(workload.batch, workload.n, workload.k, workload.d, fast);

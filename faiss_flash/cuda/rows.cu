@@ -1,4 +1,5 @@
 // Budget: every row once in its own type, once in the other.
+#include <faiss_flash/core/packed_rows.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/check.h>
@@ -51,8 +52,9 @@ __global__ void gather_kernel(const Source source, Out* out, int64_t stride) {
 
 /// Rows [count x batch x d] of the problems side by side to out [batch x n x d], from row `first`
 /// on.
+template <class Element>
 __global__ void deal_kernel(
-        const float* rows,
+        const Element* rows,
         int64_t count,
         int64_t batch,
         int64_t d,
@@ -64,7 +66,8 @@ __global__ void deal_kernel(
     const int64_t column = at - row * batch * d;
     const int64_t problem = column / d;
     if (row < count) {
-        out[(problem * n + first + row) * d + column - problem * d] = rows[at];
+        const int64_t to = (problem * n + first + row) * d + column - problem * d;
+        out[to] = static_cast<float>(rows[at]);
     }
 }
 
@@ -125,11 +128,15 @@ void load(
         gather_from_device(points, first, n, out, stride, stream);
         return;
     }
-    const int64_t d = points.d();
-    upload(points, first, n, stream, [&](const float* rows, int64_t done, int64_t count) {
-        const Source source{reinterpret_cast<const uint8_t*>(rows), 4 * d, nullptr, count, d};
-        gather_kernel<float, Out><<<blocks_of(count * stride, kThreads), kThreads, 0, stream>>>(
-                source, out + done * stride, stride);
+    const int64_t row_bytes = packed_row_bytes(points);
+    upload(points, first, n, stream, [&](const void* rows, int64_t done, int64_t count) {
+        const Source source{
+                static_cast<const uint8_t*>(rows), row_bytes, nullptr, count, points.d()};
+        with_element(packed_type(points), [&](auto element) {
+            gather_kernel<decltype(element), Out>
+                    <<<blocks_of(count * stride, kThreads), kThreads, 0, stream>>>(
+                            source, out + done * stride, stride);
+        });
         check_launch("converting rows");
     });
 }
@@ -182,9 +189,12 @@ void load_batch(const std::vector<Points>& problems, float* out, cudaStream_t st
     }
     VectorView matrix = problems.front().view();
     matrix.d = batch * d;
-    upload(Points(matrix), 0, n, stream, [&](const float* rows, int64_t done, int64_t count) {
-        deal_kernel<<<blocks_of(count * matrix.d, kThreads), kThreads, 0, stream>>>(
-                rows, count, batch, d, n, done, out);
+    upload(Points(matrix), 0, n, stream, [&](const void* rows, int64_t done, int64_t count) {
+        with_element(matrix.dtype, [&](auto element) {
+            using Element = decltype(element);
+            deal_kernel<<<blocks_of(count * matrix.d, kThreads), kThreads, 0, stream>>>(
+                    static_cast<const Element*>(rows), count, batch, d, n, done, out);
+        });
         check_launch("dealing out columns");
     });
 }

@@ -136,8 +136,8 @@ int64_t device_bytes(const Workload& workload, const Format* format) {
     const ShardBytes shard = shard_bytes(workload, method, in_place, sums);
     const int64_t all = arena.bytes() + shard.rows + shard.sums + centroid_bytes(sums);
     const bool uploads = workload.space != MemorySpace::device;
-    // Problems that are columns of a matrix go as its rows.
-    const int64_t upload = upload_bytes(workload.n, workload.batch * workload.d);
+    // Problems that are columns of a matrix go as its rows; those behind a decoder as float32.
+    const int64_t upload = upload_bytes(workload.n, 4 * workload.batch * workload.d);
     return std::max(all, shard.rows + (uploads ? upload : 0));
 }
 

@@ -1,17 +1,17 @@
-/// A point in a stream's work, and its time.
+/// Points in a stream's work, and their time.
 #pragma once
 
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/pool.h>
 
 namespace faiss_flash::cuda {
 
-class Event {
+/// A point in a stream's work; over from the start where none was recorded.
+class StreamPoint {
    public:
-    Event() { check(cudaEventCreate(&event_), "creating an event"); }
-    Event(const Event&) = delete;
-    Event& operator=(const Event&) = delete;
-    ~Event() { cudaEventDestroy(event_); }
+    StreamPoint(const StreamPoint&) = delete;
+    StreamPoint& operator=(const StreamPoint&) = delete;
 
     /// In a stream that is being captured the graph's replays record it.
     void record(cudaStream_t stream) {
@@ -21,28 +21,55 @@ class Event {
                                                                      : cudaEventRecordExternal;
         check(cudaEventRecordWithFlags(event_, stream, flags), "recording an event");
     }
+    bool is_over() const {
+        const cudaError_t status = cudaEventQuery(event_);
+        if (status != cudaErrorNotReady) {
+            check(status, "waiting for the device");
+        }
+        return status == cudaSuccess;
+    }
     /// Asks meanwhile whether the caller wants to stop.
     void wait() const {
-        cudaError_t status = cudaErrorNotReady;
-        while (status == cudaErrorNotReady) {
+        while (!is_over()) {
             poll_if_due();
-            status = cudaEventQuery(event_);
         }
-        check(status, "waiting for the device");
     }
 
     /// The same where nothing may throw.
     void settle() const noexcept { cudaEventSynchronize(event_); }
 
+   protected:
+    explicit StreamPoint(cudaEvent_t event) : event_(event) {}
+    ~StreamPoint() = default;
+
+    const cudaEvent_t event_;
+};
+
+/// Of the device that is current where it is made and where it ends: it is kept for other calls.
+class Event final : public StreamPoint {
+   public:
+    Event() : StreamPoint(take_event()) {}
+    ~Event() { give_back_event(event_); }
+};
+
+class TimedEvent final : public StreamPoint {
+   public:
+    TimedEvent() : StreamPoint(make()) {}
+    ~TimedEvent() { cudaEventDestroy(event_); }
+
     /// Seconds from an earlier event; both must be over.
-    double seconds_since(const Event& earlier) const {
+    double seconds_since(const TimedEvent& earlier) const {
         float milliseconds = 0;
         check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "reading an event");
         return milliseconds * 1e-3;
     }
 
    private:
-    cudaEvent_t event_ = nullptr;
+    static cudaEvent_t make() {
+        cudaEvent_t event = nullptr;
+        check(cudaEventCreate(&event), "creating an event");
+        return event;
+    }
 };
 
 } // namespace faiss_flash::cuda

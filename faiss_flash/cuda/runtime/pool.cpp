@@ -52,7 +52,12 @@ Kept<int, cudaStream_t, 8>& streams() {
     return *kept;
 }
 
-using KeptBlocks = Kept<size_t, void*, 16>;
+Kept<int, cudaEvent_t, 64>& events() {
+    static auto* kept = new Kept<int, cudaEvent_t, 64>;
+    return *kept;
+}
+
+using KeptBlocks = Kept<size_t, void*, 64>;
 
 KeptBlocks& pinned() {
     static auto* kept = new KeptBlocks;
@@ -180,6 +185,22 @@ void give_back_stream(cudaStream_t stream) noexcept {
     cudaGetDevice(&device);
     if (!streams().keep(device, stream)) {
         cudaStreamDestroy(stream);
+    }
+}
+
+cudaEvent_t take_event() {
+    cudaEvent_t event = nullptr;
+    if (!events().take(current_device(), event)) {
+        check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
+    }
+    return event;
+}
+
+void give_back_event(cudaEvent_t event) noexcept {
+    int device = 0;
+    cudaGetDevice(&device);
+    if (!events().keep(device, event)) {
+        cudaEventDestroy(event);
     }
 }
 

@@ -1,5 +1,6 @@
-/// What is kept between calls, for the latency of small ones: streams, page-locked memory, and the
-/// engine's own pool of device memory. What callers do with CUDA's default pool is left alone.
+/// What is kept between calls, for the latency of small ones: streams, events, page-locked memory,
+/// and the engine's own pool of device memory. What callers do with CUDA's default pool is left
+/// alone.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -29,9 +30,13 @@ void require_room(const char* what, int64_t bytes);
 cudaStream_t take_stream();
 void give_back_stream(cudaStream_t stream) noexcept;
 
-/// Page-locked memory of the host. Blocks of one size are kept, a few of them, so that calls of
-/// many sizes do not add up; more than a block is allocated anew each time.
-inline constexpr size_t kPinnedBlock = size_t{4} << 20;
+/// An event of the current device that tells no time.
+cudaEvent_t take_event();
+void give_back_event(cudaEvent_t event) noexcept;
+
+/// Page-locked memory of the host. Blocks of one size are kept, 64 MiB of them at most, so that
+/// calls of many sizes do not add up; more than a block is allocated anew each time.
+inline constexpr size_t kPinnedBlock = size_t{1} << 20;
 void* take_pinned(size_t bytes);
 void give_back_pinned(void* memory, size_t bytes) noexcept;
 

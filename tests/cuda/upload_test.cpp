@@ -189,12 +189,12 @@ struct Decoder : RowDecoder {
     explicit Decoder(int64_t columns) : d(columns) {}
     void decode(int64_t n, const uint8_t* codes, float* out) const override {
         calls++;
-        before(codes);
+        before(n, codes);
         for (int64_t i = 0; i < n * d; i++) {
             out[i] = 0.25f * codes[i];
         }
     }
-    virtual void before(const uint8_t* /*codes*/) const {}
+    virtual void before(int64_t /*n*/, const uint8_t* /*codes*/) const {}
 
     const int64_t d;
     mutable std::atomic<int64_t> calls{0};
@@ -219,8 +219,8 @@ TEST_F(Upload, RowsBehindADecoder) {
 /// Fails at a row.
 struct ThrowingDecoder final : Decoder {
     ThrowingDecoder(int64_t columns, const uint8_t* bad_row) : Decoder(columns), bad(bad_row) {}
-    void before(const uint8_t* codes) const override {
-        if (codes >= bad) {
+    void before(int64_t n, const uint8_t* codes) const override {
+        if (codes + n * d > bad) {
             throw std::domain_error("no such code");
         }
     }
@@ -274,7 +274,7 @@ TEST_F(Upload, WhatTheTakerThrowsReachesTheCaller) {
 
 struct SlowDecoder final : Decoder {
     using Decoder::Decoder;
-    void before(const uint8_t* /*codes*/) const override {
+    void before(int64_t /*n*/, const uint8_t* /*codes*/) const override {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
 };

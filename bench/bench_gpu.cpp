@@ -3,15 +3,20 @@
 ///
 /// limit_ms is the larger of 2 N K d over 790 TFLOP/s (the card's best measured matrix product) and
 /// the bytes that must move over 4.3 TB/s (its copy rate); of_limit is limit_ms over the time.
-/// Times are of the device, by events around each call.
+/// Times are of the device, by events around each call, but for those of whole calls.
 #include <faiss_flash/cuda/assign/assign.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/extremes.h>
+#include <faiss_flash/cuda/rows.h>
+#include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/check.h>
+#include <faiss_flash/cuda/runtime/pinned.h>
+#include <faiss_flash/cuda/runtime/stream.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
 #include <faiss_flash/cuda/update/means.h>
 #include <faiss_flash/cuda/update/row_facts.h>
+#include <faiss_flash/cuda/upload.h>
 
 #include <benchmark/benchmark.h>
 #include <gpu_data.h>
@@ -301,6 +306,45 @@ void assign_memory(State& state, Shape shape) {
             static_cast<double>(shape.batch * shape.k * shape.d) * 4 / kMiB;
 }
 
+/// Memory of the host that rows are uploaded from.
+enum class From { pageable, pinned, strided };
+
+/// Rows as they lie, of f32, to a place of their own on the device: by the wall clock, from the
+/// call until they are there. Limit: 55 GB/s, the card's rate from page-locked memory.
+void upload(State& state, int64_t n, int64_t d, From from) {
+    if (cuda::device_count() == 0) {
+        state.SkipWithError("no CUDA device");
+        return;
+    }
+    const int64_t stride = from == From::strided ? 2 * d : d;
+    const auto values = static_cast<size_t>(n * stride);
+    std::vector<float> pageable(from == From::pageable ? values : 0, 1.0f);
+    const cuda::Pinned<float> pinned(from == From::pageable ? 1 : values);
+    VectorView view = VectorView::of(from == From::pageable ? pageable.data() : pinned.get(), n, d);
+    view.row_stride = 4 * stride;
+    const Points points(view);
+    const cuda::Stream stream;
+    const cuda::Buffer<float> to(static_cast<size_t>(n * d), stream.get());
+    const auto run = [&] {
+        cuda::upload_packed(points, 0, n, to.get(), stream.get());
+        cuda::check(cudaStreamSynchronize(stream.get()), "uploading");
+    };
+    run();
+    for (auto _ : state) {
+        const auto start = std::chrono::steady_clock::now();
+        run();
+        const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+        state.SetIterationTime(spent.count());
+    }
+    const auto bytes = static_cast<double>(4 * n * d);
+    const auto iterations = static_cast<double>(state.iterations());
+    state.counters["limit_ms"] = bytes / 55e9 * 1e3;
+    state.counters["of_limit"] =
+            benchmark::Counter(bytes / 55e9 * iterations, benchmark::Counter::kIsRate);
+    state.counters["gb_s"] =
+            benchmark::Counter(bytes * iterations * 1e-9, benchmark::Counter::kIsRate);
+}
+
 /// The rows of the project's table of targets, and the shape of a small d.
 constexpr Shape kShapes[] = {
         {1, 1 << 20, 8192, 128},
@@ -438,6 +482,19 @@ int main(int argc, char** argv) {
             ->UseManualTime()
             ->Unit(benchmark::kMillisecond)
             ->Iterations(1);
+    const auto add_upload = [](const std::string& name, int64_t n, From from) {
+        benchmark::RegisterBenchmark(
+                ("upload/" + name + "/N" + std::to_string(n) + "/d128").c_str(),
+                [=](State& state) { upload(state, n, 128, from); })
+                ->UseManualTime()
+                ->Unit(benchmark::kMillisecond)
+                ->MinTime(0.2);
+    };
+    for (const int64_t n : {int64_t{8}, int64_t{1} << 20, int64_t{4} << 20}) { // 4 KB to 2 GB
+        add_upload("pageable", n, From::pageable);
+    }
+    add_upload("pinned", 1 << 20, From::pinned);
+    add_upload("pinned_strided", 1 << 20, From::strided);
     benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();

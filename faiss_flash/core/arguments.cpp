@@ -86,6 +86,8 @@ void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOpt
     check_metric(options.metric);
     require(options.precision == Precision::exact || options.precision == Precision::fast,
             named("precision", static_cast<int>(options.precision)) + " is not a Precision");
+    require(options.memory_limit >= 0,
+            named("memory_limit", options.memory_limit) + " must not be negative");
     require(options.niter >= 0, named("niter", options.niter) + " must not be negative");
     check_count("nredo", options.nredo);
     require(options.max_points_per_centroid != 0,

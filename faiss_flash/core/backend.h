@@ -19,6 +19,7 @@ struct Assignment {
     const float* centroids;
     int64_t* ids;
     float* distances;
+    int64_t memory_limit = 0; ///< KMeansOptions'
 };
 
 /// Coordinates of a point that is not a number or not finite.

@@ -37,7 +37,8 @@ Workload workload_of(
             options.precision,
             weighted,
             points.decoder != nullptr,
-            points.space};
+            points.space,
+            options.memory_limit};
 }
 
 bool all_finite(const RowFacts& facts) {

@@ -18,6 +18,7 @@ struct Workload {
     bool weighted;                         ///< batch is 1, then
     bool decoded;                          ///< rows come from a decoder
     MemorySpace space = MemorySpace::host; ///< where the rows are
+    int64_t memory_limit = 0;              ///< KMeansOptions'
 };
 
 /// Of `batch` problems of n training points each, such as these.

@@ -7,6 +7,7 @@
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/lloyd.h>
 #include <faiss_flash/core/non_finite.h>
+#include <faiss_flash/core/progress.h>
 #include <faiss_flash/core/sampling.h>
 
 #include <algorithm>
@@ -257,7 +258,7 @@ std::vector<KMeansResult> train(
 void assign_points(
         const Backend& backend,
         const std::vector<const KMeansInput*>& inputs,
-        Metric metric,
+        const KMeansOptions& options,
         std::vector<KMeansResult>& results) {
     std::vector<Assignment> problems;
     for (size_t i = 0; i < inputs.size(); i++) {
@@ -269,10 +270,11 @@ void assign_points(
                 {Points(points),
                  result.centroids.data(),
                  result.assignment.data(),
-                 result.distances.data()});
+                 result.distances.data(),
+                 options.memory_limit});
     }
     on_backend_or_host(backend, inputs.front()->points, [&](const Backend& chosen) {
-        chosen.assign_batch(problems, results.front().k, metric);
+        chosen.assign_batch(problems, results.front().k, options.metric);
     });
     for (size_t i = 0; i < inputs.size(); i++) {
         require_centroids(backend, inputs[i]->points, results[i].assignment.data());
@@ -322,7 +324,7 @@ std::vector<KMeansResult> train_group(
         try {
             trained = train(backend, part, k, options, checkpoint);
             if (options.return_assignment) {
-                assign_points(backend, part, options.metric, trained);
+                assign_points(backend, part, options, trained);
             }
         } catch (const BeyondFast&) {
             KMeansOptions exact = options;
@@ -352,6 +354,7 @@ KMeansResult kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& op
 std::vector<KMeansResult> batch_kmeans(
         const std::vector<KMeansInput>& problems, int64_t k, const KMeansOptions& options) {
     const Polling polling(options.poll);
+    const ProgressLines lines(options.verbose);
     check_batch_arguments(problems, k, options);
     KMeansOptions settled = options;
     std::optional<Checkpoint> checkpoint;

@@ -28,40 +28,52 @@ class OneThread {
     const int before_;
 };
 
-/// Every thread calls make() once for a worker of its own, then worker(block) for the blocks it
-/// gets. The first exception stops the loop and reaches the caller; so does what the calling
-/// thread's poll_if_due() throws between two of its blocks.
-template <class Make>
-void for_each_block(int64_t blocks, Make make) {
-    std::atomic<int64_t> next{0};
-    const auto work = [&](bool polls) {
-        auto worker = make();
-        for (int64_t block = next++; block < blocks; block = next++) {
-            if (polls) {
-                poll_if_due();
-            }
-            worker(block);
-        }
-    };
+/// Calls body(thread) on the calling thread, as number 0, and on up to most - 1 others. What one of
+/// them throws reaches the caller once all are through: the body sees to it that they end soon.
+template <class Body>
+void on_threads(int64_t most, const Body& body) {
     if (loop_threads() == 1) {
         const OneThread alone;
-        work(true);
+        body(0);
         return;
     }
     std::exception_ptr failure;
-#pragma omp parallel if (blocks > 1)
-    {
+    // All of OpenMP's threads, though some have nothing to do: it would end those that a smaller
+    // team does not need, and start them anew for the next loop.
+#pragma omp parallel if (most > 1)
+    if (const int thread = omp_get_thread_num(); thread < most) {
         try {
-            work(omp_get_thread_num() == 0);
+            body(thread);
         } catch (...) {
-            next = blocks;
-#pragma omp critical(faiss_flash_for_each_block)
+#pragma omp critical(faiss_flash_on_threads)
             failure = std::current_exception();
         }
     }
     if (failure) {
         std::rethrow_exception(failure);
     }
+}
+
+/// Every thread calls make() once for a worker of its own, then worker(block) for the blocks it
+/// gets. The first exception stops the loop and reaches the caller; so does what the calling
+/// thread's poll_if_due() throws between two of its blocks.
+template <class Make>
+void for_each_block(int64_t blocks, Make make) {
+    std::atomic<int64_t> next{0};
+    on_threads(blocks, [&](int thread) {
+        try {
+            auto worker = make();
+            for (int64_t block = next++; block < blocks; block = next++) {
+                if (thread == 0) {
+                    poll_if_due();
+                }
+                worker(block);
+            }
+        } catch (...) {
+            next = blocks;
+            throw;
+        }
+    });
 }
 
 /// Calls body(first, end) for pieces of `each` of the numbers 0 .. n - 1.

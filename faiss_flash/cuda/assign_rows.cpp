@@ -8,10 +8,12 @@
 #include <faiss_flash/cuda/runtime/event.h>
 #include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
+#include <faiss_flash/cuda/upload.h>
 
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -73,6 +75,7 @@ bool assign_loaded(
     Allocated<AssignedRows> found(stream, [&](Arena& arena) {
         return AssignedRows(workload, method, in_place, measures, arena);
     });
+    wait_for_rows(rows, stream);
     found->assigner->load(rows, stream);
     const DeviceRows loaded = found->assigner->rows();
     found->extremes.find(loaded, stream);
@@ -113,31 +116,41 @@ bool assign_loaded(
 
 } // namespace
 
-void wait_for_caller(const Points& points) {
-    if (points.view().space == MemorySpace::device) {
-        wait_for_device("waiting for the points");
+void assign_in_chunks(const Assignment& problem, const float* centroids, int64_t k, Metric metric) {
+    const Points& points = problem.points;
+    const int64_t limit = problem.memory_limit;
+    int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * points.d())));
+    const auto bytes = [&] { return assign_bytes(1, chunk, k, points.view(), Method::exact); };
+    while (chunk > 1 && !within(limit, bytes())) {
+        chunk = (chunk + 1) / 2;
     }
-}
-
-void assign_in_chunks(
-        const Points& points,
-        const float* centroids,
-        int64_t k,
-        Metric metric,
-        int64_t* ids,
-        float* distances) {
-    const int64_t d = points.d();
-    const int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * d)));
-    require_room("an assignment", assign_bytes(1, chunk, k, points.view(), Method::exact));
+    if (!within(limit, bytes())) {
+        throw OutOfDeviceMemory(
+                "memory_limit=" + std::to_string(limit) + ": an assignment wants " +
+                std::to_string(bytes()) + " bytes of device memory");
+    }
+    require_room("an assignment", bytes());
     const Stream stream;
     for (int64_t first = 0; first < points.n(); first += chunk) {
         const Assignment part{
                 points.part(first, std::min(chunk, points.n() - first)),
                 nullptr, // they are on the device
-                ids + first,
-                distances ? distances + first : nullptr};
+                problem.ids + first,
+                problem.distances ? problem.distances + first : nullptr};
         assign_loaded({part}, centroids, k, metric, Method::exact, stream.get());
     }
+}
+
+void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric) {
+    if (problem.points.n() == 0) {
+        return;
+    }
+    const int64_t count = k * problem.points.d();
+    const Stream stream;
+    const Buffer<float> centroids(static_cast<size_t>(count), stream.get());
+    copy(centroids.get(), problem.centroids, count, cudaMemcpyHostToDevice, stream.get());
+    check(cudaStreamSynchronize(stream.get()), "the centroids of an assignment");
+    assign_in_chunks(problem, centroids.get(), k, metric);
 }
 
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric) {
@@ -158,7 +171,7 @@ int64_t assign_bytes(int64_t batch, int64_t n, int64_t k, const VectorView& view
     const bool in_place = view.space == MemorySpace::device; // as a rule
     const int64_t assignment = bytes_of(
             [&](Arena& arena) { return AssignedRows(workload, method, in_place, true, arena); });
-    return assignment + 4 * batch * k * view.d + static_cast<int64_t>(kPinnedBlock);
+    return assignment + 4 * batch * k * view.d;
 }
 
 } // namespace faiss_flash::cuda

@@ -9,18 +9,18 @@
 
 namespace faiss_flash::cuda {
 
-/// Rows on the device may still be in the making, on a stream that is not known here.
-void wait_for_caller(const Points& points);
-
 /// What Backend::assign() does, chunk after chunk of the points on the current device.
+/// @param problem    without its centroids
 /// @param centroids  [k x d] on the device
-void assign_in_chunks(
-        const Points& points,
-        const float* centroids,
-        int64_t k,
-        Metric metric,
-        int64_t* ids,
-        float* distances);
+void assign_in_chunks(const Assignment& problem, const float* centroids, int64_t k, Metric metric);
+
+/// The same with the problem's own centroids, which are brought to the device.
+void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric);
+
+/// True for bytes that a limit of device memory allows; 0: there is none.
+inline bool within(int64_t limit, int64_t bytes) {
+    return limit == 0 || bytes <= limit;
+}
 
 /// What Backend::assign_batch() does, for short rows (direct_pays()) in one kernel for all
 /// problems. False, with nothing written, where some row is not finite: the kernel takes none.

@@ -11,6 +11,7 @@
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/device_guard.h>
 #include <faiss_flash/cuda/runtime/stream.h>
+#include <faiss_flash/cuda/upload.h>
 #include <faiss_flash/cuda/worker.h>
 
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -118,8 +120,14 @@ class CudaBackend final : public Backend {
             return std::nullopt;
         }
         const DeviceGuard guard(device_);
-        wait_for_caller(problems.front());
         const Stream stream;
+        std::vector<Problem> rows;
+        std::transform(
+                problems.begin(),
+                problems.end(),
+                std::back_inserter(rows),
+                [](const Points& points) { return Problem{points}; });
+        wait_for_rows(rows, stream.get());
         return cuda::find_non_finite(problems, stream.get());
     }
 
@@ -143,7 +151,7 @@ class CudaBackend final : public Backend {
         expected.device_bytes = device_bytes(together);
         require_room("k-means", expected.device_bytes);
         expected.open_seconds = open_seconds(workload);
-        expected.host_bytes = int64_t{32} << 20; // pinned
+        expected.host_bytes = kUploadHostBytes;
         const bool fast = method_for(together) == Method::fast;
         expected.iteration_seconds =
                 iteration_seconds(workload.batch, workload.n, workload.k, workload.d, fast);
@@ -168,8 +176,8 @@ class CudaBackend final : public Backend {
             return;
         }
         const DeviceGuard guard(device_);
-        wait_for_caller(points);
         const Stream stream;
+        wait_for_rows({{points}}, stream.get());
         const int64_t values = count * points.d();
         const Buffer<float> buffer(static_cast<size_t>(values), stream.get());
         std::vector<int64_t> sources(static_cast<size_t>(count));
@@ -188,9 +196,7 @@ class CudaBackend final : public Backend {
             Metric metric,
             int64_t* ids,
             float* distances) const override {
-        if (points.n() > 0) {
-            prepare(centroids, k, points.d(), metric)->assign(points, ids, distances);
-        }
+        assign_batch({{points, centroids, ids, distances}}, k, metric);
     }
 
     std::unique_ptr<PreparedCentroids> prepare(
@@ -206,10 +212,12 @@ class CudaBackend final : public Backend {
         const int64_t bytes = assign_bytes(batch, first.n(), k, first.view(), Method::direct);
         const bool together = batch > 1 && batch <= kMostProblems &&
                               batch * first.n() <= kMostRows &&
-                              direct_pays(batch, first.n(), k, first.d()) && has_room(bytes);
-        wait_for_caller(first);
+                              direct_pays(batch, first.n(), k, first.d()) &&
+                              within(problems.front().memory_limit, bytes) && has_room(bytes);
         if (!together || !assign_together(problems, k, metric)) {
-            Backend::assign_batch(problems, k, metric);
+            for (const Assignment& problem : problems) {
+                assign_in_chunks(problem, k, metric);
+            }
         }
     }
 

@@ -70,7 +70,7 @@ class CudaCentroids final : public Centroids {
     /// What belongs to a slot of the arrays, on the host.
     struct Turn {
         ClusterStats* stats; ///< [batch]
-        Event begin, assigned, end;
+        TimedEvent begin, assigned, end;
         Graph graph;
         Launches launches; ///< Iteration's that the graph was taken down from
     };

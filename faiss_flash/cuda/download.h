@@ -9,8 +9,8 @@
 namespace faiss_flash::cuda {
 
 /// Copies [to.size() x each] values to the arrays `to` [each], but for those that are null, and
-/// waits for them. They go through two page-locked buffers: while one is filled by the device,
-/// threads of the host empty the other. What poll_if_due() throws leaves some of them written.
+/// waits for them. They go through page-locked blocks: while some are filled by the device,
+/// threads of the host empty others. What poll_if_due() throws leaves some of them written.
 void download(const float* from, const std::vector<float*>& to, int64_t each, cudaStream_t stream);
 
 } // namespace faiss_flash::cuda

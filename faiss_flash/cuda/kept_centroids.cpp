@@ -55,8 +55,7 @@ class KeptCentroids final : public PreparedCentroids {
             return;
         }
         const DeviceGuard guard(device_);
-        wait_for_caller(points);
-        assign_in_chunks(points, on_device_->values.get(), k_, metric_, ids, distances);
+        assign_in_chunks({points, nullptr, ids, distances}, on_device_->values.get(), k_, metric_);
     }
 
    private:

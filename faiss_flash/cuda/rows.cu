@@ -1,9 +1,12 @@
 // Budget: every row once in its own type, once in the other.
+#include <faiss_flash/core/packed_rows.h>
 #include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/runtime/copy.h>
+#include <faiss_flash/cuda/runtime/event.h>
+#include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/upload.h>
 #include <faiss_flash/cuda/elements.cuh>
 
@@ -66,14 +69,15 @@ __global__ void pack_kernel(const Source source, int64_t units, Unit* out) {
 
 /// Rows [count x batch x d] of the problems side by side to out [batch x n x d], from row `first`
 /// on.
+template <class Element>
 __global__ void deal_kernel(
-        const float* rows,
+        const Element* rows,
         int64_t count,
         int64_t batch,
         int64_t d,
         int64_t n,
         int64_t first,
-        float* out) {
+        Element* out) {
     const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
     const int64_t row = at / (batch * d);
     const int64_t column = at - row * batch * d;
@@ -152,11 +156,15 @@ void load(
         gather_from_device(points, first, n, out, stride, stream);
         return;
     }
-    const int64_t d = points.d();
-    upload(points, first, n, stream, [&](const float* rows, int64_t done, int64_t count) {
-        const Source source{reinterpret_cast<const uint8_t*>(rows), 4 * d, nullptr, count, d};
-        gather_kernel<float, Out><<<blocks_of(count * stride, kThreads), kThreads, 0, stream>>>(
-                source, out + done * stride, stride);
+    const int64_t row_bytes = packed_row_bytes(points);
+    upload(points, first, n, stream, [&](const void* rows, int64_t done, int64_t count) {
+        const Source source{
+                static_cast<const uint8_t*>(rows), row_bytes, nullptr, count, points.d()};
+        with_element(packed_type(points), [&](auto element) {
+            gather_kernel<decltype(element), Out>
+                    <<<blocks_of(count * stride, kThreads), kThreads, 0, stream>>>(
+                            source, out + done * stride, stride);
+        });
         check_launch("converting rows");
     });
 }
@@ -195,20 +203,25 @@ bool are_columns(const std::vector<Problem>& problems) {
     return true;
 }
 
-} // namespace
-
-namespace {
-
-void load_columns(const std::vector<Problem>& problems, float* out, cudaStream_t stream) {
+void load_columns(const std::vector<Problem>& problems, uint8_t* out, cudaStream_t stream) {
     const auto batch = static_cast<int64_t>(problems.size());
     const Points& front = problems.front().points;
     const int64_t n = front.n();
     const int64_t d = front.d();
     VectorView matrix = front.view();
     matrix.d = batch * d;
-    upload(Points(matrix), 0, n, stream, [&](const float* rows, int64_t done, int64_t count) {
-        deal_kernel<<<blocks_of(count * matrix.d, kThreads), kThreads, 0, stream>>>(
-                rows, count, batch, d, n, done, out);
+    upload(Points(matrix), 0, n, stream, [&](const void* rows, int64_t done, int64_t count) {
+        with_element(matrix.dtype, [&](auto element) {
+            using Element = decltype(element);
+            deal_kernel<<<blocks_of(count * matrix.d, kThreads), kThreads, 0, stream>>>(
+                    static_cast<const Element*>(rows),
+                    count,
+                    batch,
+                    d,
+                    n,
+                    done,
+                    reinterpret_cast<Element*>(out));
+        });
         check_launch("dealing out columns");
     });
 }
@@ -258,8 +271,8 @@ void LoadedRows::load(const std::vector<Problem>& problems, cudaStream_t stream)
         return;
     }
     rows_.data = copy_;
-    if (problems.size() > 1 && rows_.dtype == DType::f32 && are_columns(problems)) {
-        load_columns(problems, reinterpret_cast<float*>(copy_), stream);
+    if (problems.size() > 1 && are_columns(problems)) {
+        load_columns(problems, copy_, stream);
         return;
     }
     for (int64_t b = 0; b < rows_.batch; b++) {
@@ -267,12 +280,27 @@ void LoadedRows::load(const std::vector<Problem>& problems, cudaStream_t stream)
         uint8_t* to = copy_ + b * rows_.n * rows_.row_bytes;
         if (front.space == MemorySpace::device) {
             pack_rows(points, to, stream);
+        } else {
+            upload_packed(points, 0, rows_.n, to, stream);
+        }
+    }
+}
+
+void wait_for_rows(const std::vector<Problem>& problems, cudaStream_t stream) {
+    const void* last = &problems; // no stream
+    for (const Problem& problem : problems) {
+        const VectorView& view = problem.points.view();
+        if (view.space != MemorySpace::device || view.stream == last) {
             continue;
         }
-        with_element(rows_.dtype, [&](auto element) {
-            using Element = decltype(element);
-            cuda::load(points, 0, rows_.n, reinterpret_cast<Element*>(to), rows_.d, stream);
-        });
+        last = view.stream;
+        if (view.stream) {
+            Event made;
+            made.record(static_cast<cudaStream_t>(view.stream));
+            made.hold_back(stream);
+        } else {
+            wait_for_device("waiting for the points");
+        }
     }
 }
 

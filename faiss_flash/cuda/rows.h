@@ -25,6 +25,10 @@ void load_rows(
         int64_t stride,
         cudaStream_t stream);
 
+/// Has the stream wait for rows on the device that are still in the making, on VectorView::stream;
+/// waits for the whole device where that is not known.
+void wait_for_rows(const std::vector<Problem>& problems, cudaStream_t stream);
+
 /// The same as load_rows(), rounded to f16 or bf16.
 void load_halves(
         const Points& points,

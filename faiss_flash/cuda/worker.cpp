@@ -2,6 +2,7 @@
 
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/centroids.h>
+#include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/device_guard.h>
 #include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -45,7 +47,7 @@ class CudaWorker final : public Worker {
     CudaWorker(int device, const Workload& workload)
         : device_(device), workload_(workload), method_(method_for(workload)) {
         const DeviceGuard guard(device);
-        require_room("k-means", device_bytes(workload));
+        take_room(device_bytes(workload));
         stream_.emplace();
     }
     ~CudaWorker() override {
@@ -58,10 +60,7 @@ class CudaWorker final : public Worker {
     }
 
     std::unique_ptr<Shard> open(const std::vector<Problem>& problems) override {
-        if (workload_.space == MemorySpace::device) {
-            // Rows may still be in the making, on a stream that is not known here.
-            wait_for_device("waiting for the points");
-        }
+        wait_for_rows(problems, stream_->get());
         const auto format = [this](const Format& known) -> const SumFormat& {
             return agreed(known);
         };
@@ -91,9 +90,21 @@ class CudaWorker final : public Worker {
         }
     }
 
+    void take_room(int64_t bytes) const {
+        if (workload_.memory_limit > 0 && bytes > workload_.memory_limit) {
+            throw OutOfDeviceMemory(
+                    "memory_limit=" + std::to_string(workload_.memory_limit) + ": k-means wants " +
+                    std::to_string(bytes) + " bytes of device memory");
+        }
+        require_room("k-means", bytes);
+    }
+
     /// The format on the device: the same for all pieces.
     const SumFormat& agreed(const Format& format) {
         if (!format_) {
+            if (workload_.memory_limit > 0) { // what has been asked for before was of usual data
+                take_room(device_bytes(workload_, &format));
+            }
             format_.emplace(stream_->get(), [&](Arena& arena) {
                 return SumFormat(format, workload_, rows_type(method_, workload_), arena);
             });
@@ -135,10 +146,11 @@ int64_t device_bytes(const Workload& workload, const Format* format) {
     const SumFormat sums(known, workload, rows_type(method, workload), arena);
     const ShardBytes shard = shard_bytes(workload, method, in_place, sums);
     const int64_t all = arena.bytes() + shard.rows + shard.sums + centroid_bytes(sums);
-    const bool uploads = workload.space != MemorySpace::device;
-    // Problems that are columns of a matrix go as its rows.
-    const int64_t upload = upload_bytes(workload.n, workload.batch * workload.d);
-    return std::max(all, shard.rows + (uploads ? upload : 0));
+    // Rows that the fast method pads, and columns of a matrix, which come as its rows.
+    const bool staged =
+            workload.space != MemorySpace::device && (method == Method::fast || workload.batch > 1);
+    const int64_t upload = upload_bytes(workload.n, 4 * workload.batch * workload.d);
+    return std::max(all, shard.rows + (staged ? upload : 0));
 }
 
 } // namespace faiss_flash::cuda

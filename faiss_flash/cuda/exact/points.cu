@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kThreads) convert_kernel(const ConvertArgument
     const int first_column = static_cast<int>(threadIdx.x) % lanes * kVector;
     const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
     const int64_t step = int64_t{gridDim.x} * kThreads / lanes;
-    const double factor = *arguments.scale;
+    const float factor = *arguments.scale; // a power of two: products with it are exact
     const auto load = [&](Part& part, int64_t row, int column) {
         if (row < n && column < d) {
             part.load(arguments.rows + row * arguments.row_bytes, column, d);
@@ -60,8 +60,9 @@ __global__ void __launch_bounds__(kThreads) convert_kernel(const ConvertArgument
     load(next, thread / lanes, first_column);
     // The lanes of a warp, of whatever rows, go on together.
     for (int64_t row = thread / lanes; row - thread % 32 / lanes < n; row += step) {
-        double square = 0;
-        double residual_square = 0;
+        float square = 0;
+        float residual_square = 0;
+        bool inexact = false;
         for (int column = first_column; column - first_column < row_elements; column += slice) {
             const Part part = next;
             const bool more = column + slice - first_column < row_elements;
@@ -70,24 +71,32 @@ __global__ void __launch_bounds__(kThreads) convert_kernel(const ConvertArgument
 #pragma unroll
             for (int v = 0; v < kVector; v++) {
                 const bool exists = column + v < d;
-                const double mean = exists ? arguments.mean[column + v] : 0.0f;
-                const double exact = exists ? (part.value(v) - mean) * factor : 0.0;
-                to.values[v] = __float2half_rn(static_cast<float>(exact));
-                const double rounded = __half2float(to.values[v]);
+                const float x = exists ? part.value(v) : 0.0f;
+                const float mean = exists ? arguments.mean[column + v] : 0.0f;
+                // What the difference rounds off is known exactly (Knuth's two-sum).
+                const float centred = x - mean;
+                const float back = centred - x;
+                const float lost = (x - (centred - back)) - (mean + back);
+                to.values[v] = __float2half_rn(centred * factor);
+                const float rounded = __half2float(to.values[v]);
+                const float residual = (centred * factor - rounded) + lost * factor;
                 square += rounded * rounded;
-                residual_square += (exact - rounded) * (exact - rounded);
+                residual_square += residual * residual;
+                inexact = inexact || residual != 0 || lost != 0;
             }
             if (row < n && column < row_elements) {
                 *reinterpret_cast<Halves*>(arguments.halves + row * row_elements + column) = to;
             }
         }
+        // Squares below float32's range count as nothing in the sum.
+        residual_square += inexact ? static_cast<float>(d) * 0x1p-120f : 0.0f;
         for (int distance = lanes / 2; distance > 0; distance /= 2) {
             square += __shfl_xor_sync(~0u, square, distance);
             residual_square += __shfl_xor_sync(~0u, residual_square, distance);
         }
         if (row < n && first_column == 0) {
-            arguments.sizes[row] =
-                    packed_size(round_up(sqrt(square)), round_up(sqrt(residual_square)));
+            const float up = 1 + (static_cast<float>(row_elements) / lanes + 16) * 0x1p-23f;
+            arguments.sizes[row] = packed_size(sqrtf(square) * up, sqrtf(residual_square) * up);
         }
     }
 }

@@ -1,4 +1,4 @@
-/// A point in a stream's work, and its time.
+/// Points in a stream's work, and their time.
 #pragma once
 
 #include <faiss_flash/core/interrupt.h>
@@ -7,12 +7,11 @@
 
 namespace faiss_flash::cuda {
 
-class Event {
+/// A point in a stream's work; over from the start where none was recorded.
+class StreamPoint {
    public:
-    Event() : event_(take_event()) {}
-    Event(const Event&) = delete;
-    Event& operator=(const Event&) = delete;
-    ~Event() { give_back_event(event_); }
+    StreamPoint(const StreamPoint&) = delete;
+    StreamPoint& operator=(const StreamPoint&) = delete;
 
     /// In a stream that is being captured the graph's replays record it.
     void record(cudaStream_t stream) {
@@ -22,28 +21,53 @@ class Event {
                                                                      : cudaEventRecordExternal;
         check(cudaEventRecordWithFlags(event_, stream, flags), "recording an event");
     }
+    bool is_over() const {
+        const cudaError_t status = cudaEventQuery(event_);
+        if (status != cudaErrorNotReady) {
+            check(status, "waiting for the device");
+        }
+        return status == cudaSuccess;
+    }
     /// Asks meanwhile whether the caller wants to stop.
     void wait() const {
-        cudaError_t status = cudaErrorNotReady;
-        while (status == cudaErrorNotReady) {
+        while (!is_over()) {
             poll_if_due();
-            status = cudaEventQuery(event_);
         }
-        check(status, "waiting for the device");
     }
 
-    /// The same where nothing may throw.
+    /// Has the work that a stream gets from now on wait.
+    void hold_back(cudaStream_t stream) const {
+        check(cudaStreamWaitEvent(stream, event_), "waiting for a stream");
+    }
+
+    /// The same as wait() where nothing may throw.
     void settle() const noexcept { cudaEventSynchronize(event_); }
 
+   protected:
+    explicit StreamPoint(cudaEvent_t event) : event_(event) {}
+    ~StreamPoint() = default;
+
+    const cudaEvent_t event_;
+};
+
+/// Of the device that is current where it is made and where it ends: it is kept for other calls.
+class Event final : public StreamPoint {
+   public:
+    Event() : StreamPoint(take_event(false)) {}
+    ~Event() { give_back_event(event_, false); }
+};
+
+class TimedEvent final : public StreamPoint {
+   public:
+    TimedEvent() : StreamPoint(take_event(true)) {}
+    ~TimedEvent() { give_back_event(event_, true); }
+
     /// Seconds from an earlier event; both must be over.
-    double seconds_since(const Event& earlier) const {
+    double seconds_since(const TimedEvent& earlier) const {
         float milliseconds = 0;
         check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "reading an event");
         return milliseconds * 1e-3;
     }
-
-   private:
-    const cudaEvent_t event_;
 };
 
 } // namespace faiss_flash::cuda

@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -51,12 +52,15 @@ Kept<int, cudaStream_t, 8>& streams() {
     return *kept;
 }
 
-Kept<int, cudaEvent_t, 32>& events() {
-    static auto* kept = new Kept<int, cudaEvent_t, 32>;
+/// By the device, and whether they tell times.
+using KeptEvents = Kept<std::pair<int, bool>, cudaEvent_t, 64>;
+
+KeptEvents& events() {
+    static auto* kept = new KeptEvents;
     return *kept;
 }
 
-using KeptBlocks = Kept<size_t, void*, 16>;
+using KeptBlocks = Kept<size_t, void*, 64>;
 
 KeptBlocks& pinned() {
     static auto* kept = new KeptBlocks;
@@ -210,18 +214,19 @@ void give_back_stream(cudaStream_t stream) noexcept {
     }
 }
 
-cudaEvent_t take_event() {
+cudaEvent_t take_event(bool timed) {
     cudaEvent_t event = nullptr;
-    if (!events().take(current_device(), event)) {
-        check(cudaEventCreate(&event), "creating an event");
+    if (!events().take({current_device(), timed}, event)) {
+        const unsigned flags = timed ? cudaEventDefault : cudaEventDisableTiming;
+        check(cudaEventCreateWithFlags(&event, flags), "creating an event");
     }
     return event;
 }
 
-void give_back_event(cudaEvent_t event) noexcept {
+void give_back_event(cudaEvent_t event, bool timed) noexcept {
     int device = 0;
     cudaGetDevice(&device);
-    if (!events().keep(device, event)) {
+    if (!events().keep({device, timed}, event)) {
         cudaEventDestroy(event);
     }
 }

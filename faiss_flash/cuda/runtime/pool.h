@@ -32,14 +32,13 @@ void require_room(const char* what, int64_t bytes);
 cudaStream_t take_stream();
 void give_back_stream(cudaStream_t stream) noexcept;
 
-/// An event of the current device, with times. It may have been recorded before, by work that is
-/// over.
-cudaEvent_t take_event();
-void give_back_event(cudaEvent_t event) noexcept;
+/// An event of the current device. It may have been recorded before, by work that is over.
+cudaEvent_t take_event(bool timed);
+void give_back_event(cudaEvent_t event, bool timed) noexcept;
 
-/// Page-locked memory of the host. Blocks of one size are kept, a few of them, so that calls of
-/// many sizes do not add up; more than a block is allocated anew each time.
-inline constexpr size_t kPinnedBlock = size_t{4} << 20;
+/// Page-locked memory of the host. Blocks of one size are kept, 64 MiB of them at most, so that
+/// calls of many sizes do not add up; more than a block is allocated anew each time.
+inline constexpr size_t kPinnedBlock = size_t{1} << 20;
 void* take_pinned(size_t bytes);
 void give_back_pinned(void* memory, size_t bytes) noexcept;
 

@@ -42,12 +42,13 @@ def _code_of(dtype):
 class CudaRows:
     """The rows of a CUDA array of two dimensions, as far as numpy's arrays are asked for here."""
 
-    def __init__(self, owner, address, shape, strides, dtype_name):
+    def __init__(self, owner, address, shape, strides, dtype_name, stream):
         self.owner = owner  # keeps the memory alive
         self.address = address
         self.shape = shape
         self.strides = strides
         self.dtype_name = dtype_name
+        self.stream = stream  # the one whose work makes the rows; None: not known
 
     def __len__(self):
         return self.shape[0]
@@ -71,9 +72,12 @@ def _cuda_rows(x, name, dimensions):
             f"{name} is a CUDA array with strides {strides}: rows must be contiguous"
         )
     address = interface["data"][0]
+    stream = interface.get("stream")
     batch = shape[0] if dimensions == 3 else 1
     return [
-        CudaRows(x, address + b * strides[0], shape[-2:], strides[-2:], _CUDA_DTYPES[typestr])
+        CudaRows(
+            x, address + b * strides[0], shape[-2:], strides[-2:], _CUDA_DTYPES[typestr], stream
+        )
         for b in range(batch)
     ]
 
@@ -154,7 +158,8 @@ def view_of(rows):
     stride = rows.strides[0] if n > 1 else 0
     if isinstance(rows, CudaRows):
         dtype, address = _DTYPES[rows.dtype_name], rows.address
-        return swig_engine.make_view(address, n, d, stride, dtype, swig_engine.MemorySpace_device)
+        space = swig_engine.MemorySpace_device
+        return swig_engine.make_view(address, n, d, stride, dtype, space, rows.stream or 0)
     return swig_engine.make_view(
         rows.ctypes.data, n, d, stride, _code_of(rows.dtype), swig_engine.MemorySpace_host
     )

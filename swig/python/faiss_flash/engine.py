@@ -32,6 +32,7 @@ _DEFAULTS = {
         "min_points_per_centroid",
         "max_points_per_centroid",
         "seed",
+        "memory_limit",
         "use_faster_subsampling",
         "verbose",
         "return_assignment",
@@ -85,6 +86,8 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
         verbose=False, return_assignment=False. Meanings are FAISS's.
         device="auto" ("cpu", "cuda", "cuda:1"), precision="exact" or "fast" (GPU, 16- and 8-bit
         x: centroids are rounded to 16 bits before they are compared).
+        memory_limit=0: bytes of a GPU's memory that the call may take at a time, beside the
+        caller's arrays (0: what is free); what does not fit runs on the CPU.
         callback(stats, seconds_left) is called after every iteration; False ends the run.
         checkpoint=None: path of a file for the state of the run, complete at every moment, also
         where the process is killed or Ctrl-C ends the run. resume=False: True goes on from that

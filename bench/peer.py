@@ -1,6 +1,7 @@
 """What a clustering that run.py measures must offer."""
 
 import gc
+import sys
 
 import numpy as np
 import points
@@ -39,3 +40,14 @@ class Peer:
         """The first of the first problem, float32 on the host."""
         part = self.x[0, :count]
         return part if isinstance(part, np.ndarray) else part.float().cpu().numpy()
+
+
+def faiss_version():
+    """With the instruction sets in it: a distribution's generic build is not PyPI's."""
+    import faiss
+
+    module = next(name for name in sys.modules if name.startswith("faiss.swigfaiss"))
+    build = f"{module.removeprefix('faiss.')}: {' '.join(faiss.get_compile_options().split())}"
+    if hasattr(faiss, "SIMDConfig"):  # one build for several
+        build += f", runs {faiss.SIMDConfig.get_level_name()}"
+    return f"{faiss.__version__} ({build})"

@@ -13,7 +13,7 @@ import statistics
 import numpy as np
 import points
 from our_peers import FaissFlash, FaissFlashCpu, FaissFlashFast, FaissFlashHost
-from peer import FIT_KINDS, Peer
+from peer import FIT_KINDS, Peer, faiss_version
 
 
 class FaissCpu(Peer):
@@ -22,9 +22,7 @@ class FaissCpu(Peer):
     own_blas = True
 
     def version(self):
-        import faiss
-
-        return faiss.__version__
+        return faiss_version()
 
     def index(self, d):
         import faiss
@@ -77,7 +75,7 @@ class FaissSuperKmeans(FaissCpu):
 
         if not hasattr(faiss, "SuperKmeans"):
             raise ImportError(f"faiss {faiss.__version__} has no SuperKmeans")
-        return faiss.__version__
+        return faiss_version()
 
     def fit(self, k, niter):
         import faiss

@@ -15,6 +15,7 @@ BENCH = pathlib.Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
 import figures  # noqa: E402
+import peers  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 import suites  # noqa: E402
@@ -93,6 +94,13 @@ def test_an_interruption_keeps_what_was_measured(tmp_path):
     assert not any(row["data"] == "mixture" and row["ms"] for row in results["rows"])
     assert any("interrupted" in what for what in results["not_run"])
     assert "interrupted" in (tmp_path / "results.md").read_text()
+
+
+def test_the_version_of_stock_faiss_tells_its_instruction_sets():
+    faiss = pytest.importorskip("faiss")
+    version = peers.FaissCpu().version()
+    assert version.startswith(f"{faiss.__version__} (swigfaiss")
+    assert " ".join(faiss.get_compile_options().split()) in version
 
 
 def row(peer, ms, **fields):

@@ -138,7 +138,7 @@ def write(results, folder):
 README_TABLES = {
     "call": (
         "calls",
-        "Whole calls, arrays in, centroids out, every peer from first centroids that it draws",
+        "Whole calls, arrays in, centroids out; first centroids are drawn by each peer that can",
     ),
     "iteration": ("speedup", "One Lloyd iteration"),
 }

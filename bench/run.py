@@ -3,7 +3,7 @@
     bench/run.py kernel iteration --out build/results
 
 Every peer that is installed (peers.py, ivf_peers.py) has a process of its own and gets the same
-points, first centroids (in whole calls they draw their own) and number of iterations. After a
+points, first centroids (whole calls: its own if it can) and number of iterations. After a
 first run of each, which is not counted, the peers take turns; figures are medians of the rounds.
 Quality in float64 stands beside every time. The machine's own ceilings are measured in the same
 run. Peers that are not installed are listed as missing, one that fails has its message in the

@@ -1,18 +1,38 @@
 """What is derived from the rows of results.json, for tables and plots."""
 
+import pathlib
 import statistics
 from typing import NamedTuple
 
 from suites import Case
 
-HOST_PEERS = ("faiss (GPU)", "fastkmeans", "faiss_flash (host data)")
-CPU_PEERS = ("faiss (CPU)", "faiss.SuperKmeans", "scikit-learn", "faiss_flash (CPU)")
+HOST, PINNED = "faiss_flash (host data)", "faiss_flash (pinned host data)"
+OURS = {
+    "faiss (GPU)": HOST,
+    "fastkmeans": HOST,
+    "FlashLib (host data)": HOST,
+    "FlashLib (pinned host data)": PINNED,
+    HOST: HOST,
+    PINNED: PINNED,
+}  #: what a peer with points on the host is compared with
 FAST = "faiss_flash (fast)"
 CASE_FIELDS = [*Case.__dataclass_fields__]
 
 
 def case_of(row):
-    return Case(**{name: row[name] for name in CASE_FIELDS})
+    return Case(**{name: row[name] for name in CASE_FIELDS if name in row})
+
+
+def describe(case):
+    """What a case is besides its kind."""
+    parts = [case.shape]
+    if case.data != "normal":
+        parts.append("/".join(pathlib.Path(case.data).parts[-2:]))
+    if case.kind in ("call", "train", "memory"):
+        parts.append(f"{case.niter} iterations")
+    if case.where == "host":
+        parts.append("from host memory")
+    return ", ".join(parts)
 
 
 def median_ms(row):
@@ -21,10 +41,9 @@ def median_ms(row):
 
 def ours(row):
     """The name of the faiss_flash peer that a row is compared with: points in the same place."""
-    name = row["peer"].split(" [")[0]
-    if name in HOST_PEERS and row["suite"] != "cpu":
-        return "faiss_flash (host data)"
-    return "faiss_flash (CPU)" if name in CPU_PEERS else "faiss_flash"
+    if row["suite"] == "cpu":
+        return "faiss_flash (CPU)"
+    return OURS.get(row["peer"].split(" [")[0], "faiss_flash")
 
 
 def groups(rows):
@@ -48,39 +67,46 @@ def share_of_limit(row, ceilings):
 
 
 class Headline(NamedTuple):
-    """A peer's time of one shape beside ours, exact and, where it rounds as the peer does, fast."""
+    """A peer's time of one case beside ours, exact (None where ours failed) and, where it rounds as
+    the peer does, fast."""
 
-    what: str
+    case: Case
     peer: str
+    version: str
     theirs_ms: float
-    exact_ms: float
+    exact_ms: float | None
     fast_ms: float | None
 
-    def texts(self):
-        """For tables: times, and how many times as fast ours is."""
-        fast = self.fast_ms
+    def texts(self, ceilings):
+        """For tables: times with their share of the limit, and how many times as fast ours is."""
+        limit = self.case.limit_ms(ceilings)
+
+        def time(ms):
+            return f"{ms:.4g} ({limit / ms:.0%})" if limit else f"{ms:.4g}"
+
+        def compared(ms, missing):
+            return [time(ms), f"{self.theirs_ms / ms:.2f}"] if ms else [missing, "-"]
+
         return [
-            self.what,
-            self.peer,
-            f"{self.theirs_ms:.4g}",
-            f"{self.exact_ms:.4g}",
-            f"{self.theirs_ms / self.exact_ms:.1f}",
-            f"{fast:.4g}" if fast else "-",
-            f"{self.theirs_ms / fast:.1f}" if fast else "-",
+            describe(self.case),
+            f"{self.peer} {self.version}",
+            time(self.theirs_ms),
+            *compared(self.exact_ms, "failed"),
+            *compared(self.fast_ms, "-"),
         ]
 
 
-def headlines(rows):
-    """Of iterations and kernels."""
+def headlines(rows, kinds):
+    """Of cases of these kinds: every peer that was measured where ours ran."""
     found = []
     for case, group in groups(rows).items():
-        if case.kind not in ("iteration", "assign", "update") or case.sweep:
+        if case.kind not in kinds or case.sweep:
             continue
         times = {row["peer"]: median_ms(row) for row in group}
         for row in group:
-            theirs, exact = median_ms(row), times.get(ours(row))
-            if theirs and exact and not row["peer"].startswith("faiss_flash"):
-                fast = times.get(FAST) if ours(row) == "faiss_flash" else None
-                what = f"{case.kind} {case.shape}"
-                found.append(Headline(what, row["peer"], theirs, exact, fast))
+            mine, theirs = ours(row), median_ms(row)
+            if theirs and mine in times and not row["peer"].startswith("faiss_flash"):
+                fast = times.get(FAST) if mine == "faiss_flash" else None
+                version = row["version"]
+                found.append(Headline(case, row["peer"], version, theirs, times[mine], fast))
     return found

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import points
+from peer import faiss_version
 
 K = 10
 QUERIES = 1000
@@ -26,9 +27,7 @@ class IvfPeer:
         self.keep = None
 
     def version(self):
-        import faiss
-
-        return faiss.__version__
+        return faiss_version()
 
     def ivfflat(self, case):
         import faiss

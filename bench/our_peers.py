@@ -22,13 +22,15 @@ class FaissFlash(Peer):
         import faiss_flash
 
         backend = faiss_flash.available_backends()[0]
-        if self.where == "device" and not backend.startswith("cuda"):
+        needs_device = self.where == "device" or self.pinned
+        if needs_device and not backend.startswith("cuda"):
             raise ImportError("no CUDA backend here")
         return f"{faiss_flash.__version__} ({self.options.get('device', backend)})"
 
     def prepare(self, case):
         super().prepare(case)
-        self.initial = np.stack([self._float(part[: case.k]) for part in self.x])
+        if self.initial is not None:
+            self.initial = np.stack([self._float(part) for part in self.initial])
 
     @staticmethod
     def _float(rows):
@@ -45,8 +47,8 @@ class FaissFlash(Peer):
             **self.options,
         }
         if len(self.x) == 1:
-            result = faiss_flash.kmeans(self.x[0], k, init_centroids=self.initial[0], **options)
-            self.found = result.centroids
+            first = None if self.initial is None else self.initial[0]
+            self.found = faiss_flash.kmeans(self.x[0], k, init_centroids=first, **options).centroids
         else:
             result = faiss_flash.batch_kmeans(self.x, k, init_centroids=self.initial, **options)
             self.found = result.centroids[0]
@@ -124,9 +126,14 @@ class FaissFlashFast(FaissFlash):
 class FaissFlashHost(FaissFlash):
     where = "host"
     kinds = FIT_KINDS
-    suites = ("iteration", "train", "memory")
+    suites = ("call", "iteration", "train", "memory")
     batched = False
     dtypes = ("f32",)
+
+
+class FaissFlashPinned(FaissFlashHost):
+    suites = ("call",)
+    pinned = True
 
 
 class FaissFlashCpu(FaissFlashHost):

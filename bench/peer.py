@@ -1,15 +1,18 @@
 """What a clustering that run.py measures must offer."""
 
 import gc
+import sys
 
 import numpy as np
 import points
 
-FIT_KINDS = ("iteration", "train", "latency", "memory")
+FIT_KINDS = ("call", "iteration", "train", "latency", "memory")
 
 
 class Peer:
     where = "device"  # its points, or "host"
+    pinned = False  #: host points are page-locked
+    needs_first = False  #: draws no first centroids of its own
     kinds = FIT_KINDS
     suites = ()  # those it takes part in; none: all but cpu
     batched = False
@@ -21,13 +24,17 @@ class Peer:
         return (
             in_suite
             and case.kind in self.kinds
+            and case.where in ("", self.where)
             and case.dtype in self.dtypes
             and (case.batch == 1 or self.batched)
         )
 
     def prepare(self, case):
         self.x = points.make(case, self.where)
-        self.initial = self.x[:, : case.k]
+        if self.pinned:
+            self.x = points.gpu().from_numpy(self.x).pin_memory().numpy()
+        draws = case.kind == "call" and not self.needs_first
+        self.initial = None if draws else self.x[:, : case.k]
 
     def release(self):
         self.x = self.initial = None
@@ -39,3 +46,14 @@ class Peer:
         """The first of the first problem, float32 on the host."""
         part = self.x[0, :count]
         return part if isinstance(part, np.ndarray) else part.float().cpu().numpy()
+
+
+def faiss_version():
+    """With the instruction sets in it: a distribution's generic build is not PyPI's."""
+    import faiss
+
+    module = next(name for name in sys.modules if name.startswith("faiss.swigfaiss"))
+    build = f"{module.removeprefix('faiss.')}: {' '.join(faiss.get_compile_options().split())}"
+    if hasattr(faiss, "SIMDConfig"):  # one build for several
+        build += f", runs {faiss.SIMDConfig.get_level_name()}"
+    return f"{faiss.__version__} ({build})"

@@ -2,18 +2,23 @@
 
 A peer is a class in PEERS (name: class). version() says what it is and raises ImportError where
 it is not installed. prepare(case) gets the points (points.py); fit(k, niter) clusters them from
-the first k points of each problem, by exactly niter Lloyd iterations, and returns when all is
-done. centroids() are the first problem's (k, d) float32; assign(rows) the ids of its first
-`rows` points by the peer's own search, or None where it has none. Kinds of cases besides these
-(assign, update, io, ivf...) are methods of that name.
+the first k points of each problem (whole calls: from points that the peer draws), by exactly niter
+Lloyd iterations, and returns when all is done. centroids() are the first problem's (k, d) float32;
+assign(rows) the ids of its first `rows` points by the peer's own search, or None where it has none.
+Kinds of cases besides these (assign, update, io, ivf...) are methods of that name.
 """
-
-import statistics
 
 import numpy as np
 import points
-from our_peers import FaissFlash, FaissFlashCpu, FaissFlashFast, FaissFlashHost
-from peer import FIT_KINDS, Peer
+from flash_peers import FlashKmeans, FlashLib, FlashLibCute, FlashLibHost, FlashLibPinned
+from our_peers import (
+    FaissFlash,
+    FaissFlashCpu,
+    FaissFlashFast,
+    FaissFlashHost,
+    FaissFlashPinned,
+)
+from peer import Peer, faiss_version
 
 
 class FaissCpu(Peer):
@@ -22,9 +27,7 @@ class FaissCpu(Peer):
     own_blas = True
 
     def version(self):
-        import faiss
-
-        return faiss.__version__
+        return faiss_version()
 
     def index(self, d):
         import faiss
@@ -39,7 +42,8 @@ class FaissCpu(Peer):
         clustering.niter = niter
         clustering.max_points_per_centroid = len(x)
         clustering.min_points_per_centroid = 1
-        faiss.copy_array_to_vector(self.initial[0].ravel(), clustering.centroids)
+        if self.initial is not None:
+            faiss.copy_array_to_vector(self.initial[0].ravel(), clustering.centroids)
         self.found = self.index(x.shape[1])
         clustering.train(x, self.found)
         self.result = faiss.vector_to_array(clustering.centroids).reshape(k, -1)
@@ -52,7 +56,7 @@ class FaissCpu(Peer):
 
 
 class FaissGpu(FaissCpu):
-    suites = ("iteration", "train", "memory")
+    suites = ("call", "iteration", "train", "memory")
     own_blas = False
 
     def version(self):
@@ -77,7 +81,7 @@ class FaissSuperKmeans(FaissCpu):
 
         if not hasattr(faiss, "SuperKmeans"):
             raise ImportError(f"faiss {faiss.__version__} has no SuperKmeans")
-        return faiss.__version__
+        return faiss_version()
 
     def fit(self, k, niter):
         import faiss
@@ -151,82 +155,11 @@ class ScikitLearn(Peer):
         return self.model.predict(self.x[0, :count])
 
 
-class FlashKmeans(Peer):
-    """The Triton kernels; float32 points by its tf32 path."""
-
-    kinds = (*FIT_KINDS, "assign", "update")
-    batched = True
-    dtypes = ("f32", "f16")
-
-    def version(self):
-        import flash_kmeans
-        import triton
-
-        return f"{flash_kmeans.__version__}, triton {triton.__version__}"
-
-    def fit(self, k, niter):
-        import torch
-        from flash_kmeans import batch_kmeans_Euclid
-
-        first = self.initial.contiguous()
-        _, self.found, _ = batch_kmeans_Euclid(
-            self.x, k, max_iters=niter, tol=-1.0, init_centroids=first
-        )
-        torch.cuda.synchronize()
-
-    def centroids(self):
-        return self.found[0].float().cpu().numpy()
-
-    def assign_rows(self, count):
-        ids = self._assign(self.x[:1, :count].contiguous(), self.found[:1].contiguous())()
-        return ids[0].cpu().numpy()
-
-    @staticmethod
-    def _assign(x, centroids):
-        """A call of the assignment kernel alone."""
-        import torch
-        from flash_kmeans.assign_euclid_triton import euclid_assign_triton
-
-        norms = torch.stack([(row.float() ** 2).sum(-1) for row in x])
-        centroid_norms = (centroids.float() ** 2).sum(-1)
-        out = torch.empty(x.shape[:2], device="cuda", dtype=torch.int32)
-        return lambda: euclid_assign_triton(x, centroids, norms, out, centroid_norms)
-
-    def assign(self, case):
-        x = points.make(case, "device")
-        return _median_ms(self._assign(x, x[:, : case.k].contiguous()))
-
-    def update(self, case):
-        import torch
-        from flash_kmeans.centroid_update_triton import triton_centroid_update_sorted_euclid
-
-        x = points.make(case, "device")
-        centroids = x[:, : case.k].contiguous()
-        ids = torch.randint(0, case.k, x.shape[:2], device="cuda", dtype=torch.int32)
-        return _median_ms(lambda: triton_centroid_update_sorted_euclid(x, ids, centroids))
-
-
-def _median_ms(call, repeats=11):
-    """Of the device's time, by events around each call."""
-    import torch
-
-    times = []
-    for i in range(repeats + 3):
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        call()
-        stop.record()
-        stop.synchronize()
-        if i >= 3:
-            times.append(start.elapsed_time(stop))
-    return statistics.median(times)
-
-
 class FastKmeans(Peer):
     """Takes no first centroids: its own random ones."""
 
     where = "host"
-    suites = ("iteration", "train", "memory")
+    suites = ("call", "iteration", "train", "memory")
 
     def version(self):
         from importlib.metadata import version
@@ -251,6 +184,8 @@ class FastKmeans(Peer):
 
 
 class Cuvs(Peer):
+    needs_first = True
+
     def version(self):
         from importlib.metadata import version
 
@@ -312,12 +247,17 @@ PEERS = {
     "faiss_flash": FaissFlash,
     "faiss_flash (fast)": FaissFlashFast,
     "faiss_flash (host data)": FaissFlashHost,
+    "faiss_flash (pinned host data)": FaissFlashPinned,
     "faiss_flash (CPU)": FaissFlashCpu,
     "faiss (GPU)": FaissGpu,
     "faiss (CPU)": FaissCpu,
     "faiss.SuperKmeans": FaissSuperKmeans,
     "SuperKMeans": SuperKMeans,
     "flash-kmeans": FlashKmeans,
+    "FlashLib": FlashLib,
+    "FlashLib [CuTe]": FlashLibCute,
+    "FlashLib (host data)": FlashLibHost,
+    "FlashLib (pinned host data)": FlashLibPinned,
     "fastkmeans": FastKmeans,
     "cuVS": Cuvs,
     "fast_pytorch_kmeans": FastPytorchKmeans,

@@ -1,5 +1,6 @@
 """Plots of results.json: speed-ups, roofline, scaling, memory, recall against queries a second."""
 
+import functools
 import pathlib
 
 import figures
@@ -26,13 +27,13 @@ def _subplots(*arguments, **options):
     return plt.subplots(*arguments, **options)
 
 
-def speedup(results):
-    found = [h for h in figures.headlines(results["rows"]) if h.what.startswith("iteration")]
+def speedup(results, kind):
+    found = [line for line in figures.headlines(results["rows"], (kind,)) if line.exact_ms]
     if not found:
         return None
     peers = list(dict.fromkeys(line.peer for line in found))
     figure, axes = _subplots(figsize=(8, 1 + 0.28 * len(found)))
-    labels = [f"{line.what.removeprefix('iteration ')}, {line.peer}" for line in found]
+    labels = [f"{figures.describe(line.case)}, {line.peer}" for line in found]
     factors = [line.theirs_ms / line.exact_ms for line in found]
     axes.barh(labels, factors, color=[f"C{peers.index(line.peer)}" for line in found])
     fast = [line.theirs_ms / line.fast_ms if line.fast_ms else 0 for line in found]
@@ -43,7 +44,7 @@ def speedup(results):
     for y, (factor, other) in enumerate(zip(factors, fast)):
         axes.text(1.15 * max(factor, other), y, f"{factor:.3g}", va="center", fontsize=8)
     axes.margins(x=0.1, y=0.01)
-    axes.set(xscale="log", xlabel="faiss_flash (bars: exact) is times as fast, one iteration")
+    axes.set(xscale="log", xlabel=f"faiss_flash (bars: exact) is times as fast, one {kind}")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
@@ -126,7 +127,8 @@ def recall(results):
 
 
 PLOTS = {
-    "speedup": speedup,
+    "calls": functools.partial(speedup, kind="call"),
+    "speedup": functools.partial(speedup, kind="iteration"),
     "roofline": roofline,
     "scaling": scaling,
     "memory": memory,

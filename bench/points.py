@@ -28,7 +28,7 @@ def make(case, where, extra=0):
         if x.shape[0] < case.n + extra or x.shape[1] != case.d:
             raise ValueError(f"{case.data} has shape {x.shape}, the case is {case.shape}")
         x = np.ascontiguousarray(x[None, : case.n + extra], dtype="float32")
-        return x if where == "host" else gpu().from_numpy(x).cuda()
+        return x if where == "host" else gpu().from_numpy(x).cuda().to(_torch_dtype(case))
     torch = gpu()
     shape = (case.batch, case.n + extra, case.d)
     if torch is None:
@@ -36,7 +36,7 @@ def make(case, where, extra=0):
             raise RuntimeError("torch has no GPU")
         return _by_numpy(case.data, shape)
     generator = torch.Generator(device="cuda").manual_seed(SEED)
-    dtype = {"f32": torch.float32, "f16": torch.float16}[case.dtype]
+    dtype = _torch_dtype(case)
     x = torch.randn(shape, generator=generator, device="cuda", dtype=dtype)
     if case.data == "mixture":
         centers = torch.randn((CENTERS, case.d), generator=generator, device="cuda", dtype=dtype)
@@ -46,6 +46,10 @@ def make(case, where, extra=0):
             for rows, row_ids in zip(problem.split(1 << 20), problem_ids.split(1 << 20)):
                 rows.add_(centers[row_ids])
     return x if where == "device" else x.float().cpu().numpy()
+
+
+def _torch_dtype(case):
+    return {"f32": gpu().float32, "f16": gpu().float16}[case.dtype]
 
 
 def _by_numpy(data, shape):

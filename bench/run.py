@@ -3,13 +3,22 @@
     bench/run.py kernel iteration --out build/results
 
 Every peer that is installed (peers.py, ivf_peers.py) has a process of its own and gets the same
-points, first centroids and number of iterations. After a first run of each, which is not
-counted, the peers take turns; figures are medians of the rounds. Quality in float64 stands
-beside every time. The machine's own ceilings are measured in the same run. Peers that are not
-installed are listed as missing, one that fails has its message in the table, and Ctrl-C or
---seconds leave what was measured.
+points, first centroids (whole calls: its own if it can) and number of iterations. After a
+first run of each, which is not counted, the peers take turns; figures are medians of the rounds.
+Quality in float64 stands beside every time. The machine's own ceilings are measured in the same
+run. Peers that are not installed are listed as missing, one that fails has its message in the
+table, and Ctrl-C or --seconds leave what was measured.
 
 Writes results.json after every case, results.md and plots (report.py) at the end.
+
+--points takes a folder of real vectors, float32 as np.save writes them: base.npy (n, d), and for
+index builds train.npy and query.npy too. contrib/make_descriptors.py makes one of SIFT descriptors;
+of embeddings (MiniLM, ...) it is np.save("base.npy", model.encode(sentences)), rows shuffled, since
+a case takes the first N of them.
+
+Stock FAISS on a CPU is at its best from PyPI (faiss-cpu, whose wheel has AVX2 and on newer CPUs
+AVX-512); Debian's is a generic build. The version in the table says which one was measured, and
+--python looks for peers in further environments.
 """
 
 import argparse
@@ -194,8 +203,8 @@ class Run:
             with PeakMemory(read) as peak:
                 figures = peer.ask("measure", self.limit())
             row["peak_mib"] = peak.mib
-        if "ms" in figures:
-            row["ms"].append(figures.pop("ms"))
+        ms = figures.pop("ms", [])
+        row["ms"] += ms if isinstance(ms, list) else [ms]
         row.update(figures)
         row["timed_s"] = row.get("timed_s", 0) + time.monotonic() - start
 
@@ -219,7 +228,7 @@ class Run:
 
 def with_points(cases, folder):
     """The cases over a folder's {train,base,query}.npy instead of mixtures, each once; index builds
-    over other points go."""
+    and whole calls over other points go."""
     if folder is None:
         return cases
     base = np.load(folder / "base.npy", mmap_mode="r")
@@ -232,7 +241,7 @@ def with_points(cases, folder):
             return dataclasses.replace(case, n=n, d=d, data=str(folder))
         return dataclasses.replace(case, n=min(case.n, n), d=d, data=str(folder / "base.npy"))
 
-    kept = [case for case in cases if case.data == "mixture" or case.suite != "build"]
+    kept = [case for case in cases if case.data == "mixture" or case.suite not in ("build", "call")]
     return list(dict.fromkeys(map(over_points, kept)))
 
 

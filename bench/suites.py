@@ -11,7 +11,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Case:
     suite: str
-    kind: str  #: method of a peer: assign, update, iteration, train, latency, memory, build, ...
+    kind: str  #: call, iteration, train, latency, memory, or a method of a peer: assign, io, ...
     n: int
     k: int
     d: int = 128
@@ -19,6 +19,7 @@ class Case:
     dtype: str = "f32"  #: of the points: f32, f16
     data: str = "normal"  #: or "mixture", or an .npy file
     niter: int = 10
+    where: str = ""  #: "device" or "host": for peers that take their points from there alone
     sweep: str = ""  #: the letter whose effect a plot shows: N, K, d, B
 
     @property
@@ -37,9 +38,10 @@ class Case:
 
     def limit_ms(self, ceilings):
         """No iteration or kernel can be faster: on a GPU products at its 16-bit rate, points read
-        once at its copy rate; on a CPU products by its BLAS. None where that was not measured.
+        once at its copy rate, and brought there once where they are on the host; on a CPU products
+        by its BLAS. None where that was not measured.
         """
-        iterations = self.niter if self.kind == "train" else 1
+        iterations = self.niter if self.kind in ("train", "call") else 1
         if self.suite == "cpu":
             rate = ceilings.get("sgemm_tflops")
             return 1e3 * iterations * self.flops / (rate * 1e12) if rate else None
@@ -47,10 +49,43 @@ class Case:
             return None
         products = 0 if self.kind == "update" else self.flops / ceilings["gemm_f16_tflops"] / 1e12
         moved = self.point_bytes / (ceilings["copy_gb_s"] * 1e9)
-        return 1e3 * iterations * max(products, moved)
+        upload = 0
+        if self.where == "host":
+            upload = self.point_bytes / (ceilings["host_to_device_gb_s"] * 1e9)
+        return 1e3 * (upload + iterations * max(products, moved))
 
 
 M = 1 << 20
+
+
+def call():
+    """Arrays in, centroids out: what users wait for. Peers draw their own first centroids."""
+
+    def case(n, k, d, dtype, niter=12, **options):
+        return Case("call", "call", n, k, d, dtype=dtype, niter=niter, **options)
+
+    for n, k, d in [
+        (M, 8192, 128),
+        (8 * M, 1024, 128),
+        (M, 8192, 256),
+        (M // 4, 8192, 768),
+        (M, 65536, 128),
+    ]:
+        yield case(n, k, d, "f16", where="device")
+    for n, k, d in [
+        (M, 8192, 128),
+        (8 * M, 1024, 128),
+        (M // 4, 4096, 768),
+        (5_000_000, 20000, 128),
+    ]:
+        yield case(n, k, d, "f32", where="device")
+    yield case(4096, 64, 128, "f16", niter=10, where="device")
+    for niter in (25, 1):
+        yield case(4 * M, 1024, 128, "f32", niter, where="host")
+    yield case(M, 8192, 128, "f16", where="device", data="mixture")
+    for k in (1024, 4096, 16384):
+        yield case(M, k, 128, "f32", where="device", data="mixture")
+    yield case(2_000_000, 262144, 96, "f32", niter=4, where="device")
 
 
 def kernel():
@@ -172,5 +207,17 @@ def io():
 
 SUITES = {
     suite.__name__: suite
-    for suite in (iteration, latency, train, memory, io, build, kernel, sweep, cpu, cpu_shapes)
+    for suite in (
+        call,
+        iteration,
+        latency,
+        train,
+        memory,
+        io,
+        build,
+        kernel,
+        sweep,
+        cpu,
+        cpu_shapes,
+    )
 }

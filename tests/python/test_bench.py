@@ -1,5 +1,6 @@
 """bench/run.py where peers fail or are missing, interrupted, and what report.py makes of it."""
 
+import argparse
 import contextlib
 import json
 import pathlib
@@ -15,13 +16,21 @@ BENCH = pathlib.Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
 import figures  # noqa: E402
+import peers  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 import suites  # noqa: E402
+import worker  # noqa: E402
+from peer import Peer  # noqa: E402
 from suites import Case  # noqa: E402
 
 OURS, STOCK = "faiss_flash (CPU)", "faiss (CPU)"
-CEILINGS = {"gpu": "a GPU", "gemm_f16_tflops": 700.0, "copy_gb_s": 4000.0}
+CEILINGS = {
+    "gpu": "a GPU",
+    "gemm_f16_tflops": 700.0,
+    "copy_gb_s": 4000.0,
+    "host_to_device_gb_s": 50.0,
+}
 
 
 def start(out, *options):
@@ -95,6 +104,87 @@ def test_an_interruption_keeps_what_was_measured(tmp_path):
     assert "interrupted" in (tmp_path / "results.md").read_text()
 
 
+HOST_CALL = Case("call", "call", 3000, 20, 8, niter=3, where="host")
+
+
+def test_whole_calls_are_timed_again_and_again_from_the_arrays(tmp_path):
+    cases = [HOST_CALL, Case("call", "call", 3000, 20, 8, where="device")]
+    arguments = argparse.Namespace(
+        suites=[lambda: cases],
+        out=tmp_path,
+        rounds=2,
+        seconds=200,
+        case_seconds=100,
+        peers=["faiss_flash (host data)", "faiss_flash (CPU)", "FlashLib [CuTe]"],
+        points=None,
+        python=[],
+        blas=[],
+    )
+    measurement = run.Run(arguments)
+    measurement.start_peers()
+    measurement.run_all()
+    measurement.close()
+    assert set(measurement.results["missing"]) == set()  # float32: nobody else takes these
+    (found,) = measurement.results["rows"]  # no points on a device
+    assert found["peer"] == "faiss_flash (host data)" and found["where"] == "host", found
+    assert len(found["ms"]) > 2 and min(found["ms"]) > 0
+    assert found["objective"] > 0 and found["wrong_ppm"] == 0
+    printed = report.markdown(measurement.results)
+    assert "call, N=3000 K=20 d=8 f32, 3 iterations, from host memory:" in printed
+    assert f"(least {min(found['ms']):.4g})" in printed
+
+
+class Recording(Peer):
+    where = "host"
+
+    def fit(self, k, niter):
+        self.fits = [*getattr(self, "fits", []), niter]
+
+    def centroids(self):
+        return self.x[0, :20]
+
+    def assign_rows(self, count):
+        return None
+
+
+def test_one_whole_call_is_not_counted_and_none_is_made_for_the_quality(monkeypatch):
+    monkeypatch.setitem(worker.ALL_PEERS, "recording", Recording)
+    monkeypatch.setattr(worker, "MOST_CALLS", 4)
+    process = worker.Worker("recording")
+    process.prepare(vars(HOST_CALL))
+    assert process.peer.initial is None
+    assert [len(process.measure()["ms"]) for _ in range(2)] == [4, 4]
+    assert process.quality()["objective"] > 0
+    assert process.peer.fits == [worker.FEW, *[3] * 9]
+
+    monkeypatch.setattr(Recording, "needs_first", True)
+    process.prepare(vars(HOST_CALL))
+    assert (process.peer.initial == process.peer.x[:, :20]).all()
+
+
+def test_who_takes_which_whole_call():
+    def takers(case):
+        return {name for name, peer in peers.PEERS.items() if peer().takes(case)}
+
+    cases = list(suites.call())
+    assert all(case.where in ("device", "host") for case in cases)
+    on_device = {"faiss_flash", "flash-kmeans", "FlashLib"}
+    on_host = {*figures.OURS}
+    for case in cases:
+        both = case.dtype == "f16" and case.d <= 512
+        other = {"faiss_flash (fast)"} if case.dtype == "f16" else {"cuVS"}
+        cute = {"FlashLib [CuTe]"} if both else set()
+        expected = on_host if case.where == "host" else on_device | other | cute
+        assert takers(case) == expected, case
+
+
+def test_the_version_of_stock_faiss_tells_its_instruction_sets():
+    faiss = pytest.importorskip("faiss")
+    version = peers.FaissCpu().version()
+    assert version.startswith(f"{faiss.__version__} (swigfaiss")
+    assert " ".join(faiss.get_compile_options().split()) in version
+
+
 def row(peer, ms, **fields):
     case = {"suite": "iteration", "kind": "iteration", "n": 1 << 20, "k": 8192, **fields}
     return {**vars(Case(**case)), "peer": peer, "version": "1", "ms": ms, "objective": 2.0}
@@ -111,24 +201,59 @@ def test_ratios_compare_points_in_the_same_place():
         row("faiss_flash", [4], dtype="f16"),
         row("faiss_flash (fast)", [2], dtype="f16"),
     ]
-    assert figures.headlines(rows) == [
-        ("iteration N=1048576 K=8192 d=128 f32", "cuVS", 30, 3, None),
-        ("iteration N=1048576 K=8192 d=128 f32", "faiss (GPU)", 75, 5, None),
-        ("iteration N=1048576 K=8192 d=128 f16", "flash-kmeans", 8, 4, 2),
+    f32, f16 = (figures.case_of(rows[i]) for i in (0, 5))
+    assert figures.headlines(rows, ("iteration",)) == [
+        (f32, "cuVS", "1", 30, 3, None),
+        (f32, "faiss (GPU)", "1", 75, 5, None),
+        (f16, "flash-kmeans", "1", 8, 4, 2),
     ]
+    assert figures.headlines(rows, ("call",)) == []
     products_ms = 2 * (1 << 20) * 8192 * 128 / 700e12 * 1e3
     assert figures.share_of_limit(rows[2], CEILINGS) == pytest.approx(products_ms / 30)
     reads_ms = 33 * (1 << 20) * 128 * 2 / 4e12 * 1e3
     update = row("x", [10], suite="kernel", kind="update", n=33 << 20, k=4096, dtype="f16")
     assert figures.share_of_limit(update, CEILINGS) == pytest.approx(reads_ms / 10)
 
+    call = {"suite": "call", "kind": "call", "niter": 12}
+    on_device = row("x", [100], where="device", **call)
+    assert figures.share_of_limit(on_device, CEILINGS) == pytest.approx(12 * products_ms / 100)
+    upload_ms = (1 << 20) * 128 * 4 / 50e9 * 1e3
+    on_host = row("x", [100], where="host", **call)
+    limit_ms = 12 * products_ms + upload_ms
+    assert figures.share_of_limit(on_host, CEILINGS) == pytest.approx(limit_ms / 100)
+
+
+@pytest.mark.parametrize(
+    "suite, peer, mine",
+    [
+        ("call", "FlashLib [CuTe]", "faiss_flash"),
+        ("call", "FlashLib (pinned host data)", "faiss_flash (pinned host data)"),
+        ("call", "fastkmeans [/venv/bin/python]", "faiss_flash (host data)"),
+        ("cpu", "faiss (CPU), SkylakeX BLAS", "faiss_flash (CPU)"),
+    ],
+)
+def test_each_peer_is_compared_with_ours_in_its_place(suite, peer, mine):
+    assert figures.ours({"suite": suite, "peer": peer}) == mine
+
 
 def test_the_readme_holds_what_the_results_say(tmp_path):
-    rows = [row("faiss_flash (host data)", [5]), row("faiss (GPU)", [60]), row("cuVS", [])]
+    call = {"suite": "call", "kind": "call", "niter": 12, "where": "device", "dtype": "f16"}
+    rows = [
+        row("faiss_flash (host data)", [5]),
+        row("faiss (GPU)", [60]),
+        row("cuVS", []),
+        row("faiss_flash", [100, 80], **call),
+        row("FlashLib", [50], **call),
+        row("faiss_flash", [], k=64, **call),
+        row("FlashLib", [7], k=64, **call),
+    ]
     machine = {"cpu": "a CPU", "cores": 2, "date": "2026-01-01"}
     results = {"machine": machine, "ceilings": CEILINGS, "rows": rows}
     block = report.readme_block(results, pathlib.Path("bench/results/x"))
-    assert "| N=1048576 K=8192 d=128 f32 | faiss (GPU) | 60 | 5 | 12.0 | - | - |" in block
+    iteration = "| N=1048576 K=8192 d=128 f32 | faiss (GPU) 1 | 60 (5%) | 5 (63%) | 12.00 | - | - |"
+    slower = "d=128 f16, 12 iterations | FlashLib 1 | 50 (75%) | 90 (42%) | 0.56 | - | - |"
+    assert "d=128 f16, 12 iterations | FlashLib 1 | 7 (12%) | failed | - | - | - |" in block
+    assert 0 < block.index("Whole calls") < block.index(slower) < block.index(iteration)
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     with pytest.raises(SystemExit, match="is not what"):
@@ -147,3 +272,9 @@ def test_a_folder_of_points_takes_the_place_of_mixtures(tmp_path):
     assert all((case.n, case.d, case.data) == (1000, 24, str(tmp_path)) for case in builds)
     assert [case.data for case in found[2:]] == ["normal", str(tmp_path / "base.npy")]
     assert run.with_points(cases, None) == cases
+    calls = run.with_points([*suites.call()], tmp_path)
+    assert {(case.k, case.dtype) for case in calls} == {
+        *((k, "f32") for k in (1024, 4096, 16384)),
+        (8192, "f16"),
+    }
+    assert {case.data for case in calls} == {str(tmp_path / "base.npy")}

@@ -24,6 +24,8 @@ inline DevicePointer to_device(const void* data, size_t bytes) {
     cuda::check(cudaMalloc(&pointer, bytes), "cudaMalloc");
     DevicePointer owner(pointer);
     cuda::check(cudaMemcpy(pointer, data, bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+    // The last of it may still be on its way, and other streams do not wait.
+    cuda::check(cudaDeviceSynchronize(), "copying to the device");
     return owner;
 }
 

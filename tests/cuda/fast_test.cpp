@@ -47,6 +47,7 @@ struct HalfData {
 
 KMeansOptions options(Precision precision, int niter = 10) {
     KMeansOptions made;
+    made.device = "cuda";
     made.precision = precision;
     made.niter = niter;
     made.early_stop_threshold.reset();

@@ -32,6 +32,7 @@ struct FaultsOnDevice : testing::Test {
 
 KMeansOptions all_points(int niter) {
     KMeansOptions options;
+    options.device = "cuda";
     options.niter = niter;
     options.max_points_per_centroid = -1;
     options.min_points_per_centroid = 1;

@@ -41,6 +41,7 @@ struct Memory : testing::Test {
 
 KMeansOptions all_points(int niter) {
     KMeansOptions options;
+    options.device = "cuda";
     options.niter = niter;
     options.max_points_per_centroid = -1;
     options.early_stop_threshold.reset();
@@ -308,6 +309,56 @@ TEST(MemoryChild, Clusters) {
     EXPECT_EQ(kmeans(input, 20, options).iterations.size(), 3u);
     std::vector<int64_t> ids(4000);
     assign(input.points, VectorView::of(x.data(), 20, 16), Metric::l2, ids.data(), nullptr, device);
+}
+
+/// A limit is obeyed by what the pool gives out, and what does not fit runs on the CPU.
+TEST_F(Memory, ALimitIsObeyed) {
+    constexpr int64_t kPoints = 200000;
+    constexpr int64_t kColumns = 64;
+    constexpr int64_t kClusters = 100;
+    const Floats x = test::normal(kPoints, kColumns, 17);
+    KMeansInput input;
+    input.points = VectorView::of(x.data(), kPoints, kColumns);
+    KMeansOptions options = all_points(3);
+    options.return_assignment = true;
+    const auto expected = kmeans(input, kClusters, options);
+    options.verbose = true;
+    for (const int64_t limit : {int64_t{1} << 20, int64_t{64} << 20, int64_t{1} << 30}) {
+        SCOPED_TRACE(limit);
+        uint64_t none = 0;
+        cuda::check(
+                cudaMemPoolSetAttribute(cuda::memory_pool(), cudaMemPoolAttrUsedMemHigh, &none),
+                "the pool");
+        options.memory_limit = limit;
+        testing::internal::CaptureStdout();
+        const auto result = kmeans(input, kClusters, options);
+        const std::string told = testing::internal::GetCapturedStdout();
+        const bool fell = told.find("cannot hold it") != std::string::npos;
+        EXPECT_EQ(fell, limit < int64_t{1} << 27) << told;
+        EXPECT_LE(pool_attribute(cudaMemPoolAttrUsedMemHigh), limit);
+        EXPECT_EQ(result.centroids, expected.centroids);
+        EXPECT_EQ(result.assignment, expected.assignment);
+    }
+    const auto rows = test::to_device(x.data(), x.size() * 4);
+    input.points.data = rows.get();
+    input.points.space = MemorySpace::device;
+    options.memory_limit = 1 << 20;
+    EXPECT_THROW(kmeans(input, kClusters, options), OutOfDeviceMemory);
+    options.memory_limit = -1;
+    EXPECT_THROW(kmeans(input, kClusters, options), InvalidArgument);
+}
+
+/// Rows that stay in place cost what the limit of their kind says.
+TEST_F(Memory, RowsInPlaceTakeLittleMore) {
+    for (const DType dtype : {DType::f32, DType::f16, DType::u8}) {
+        VectorView rows;
+        rows.d = 128;
+        rows.dtype = dtype;
+        rows.space = MemorySpace::device;
+        constexpr int64_t kPoints = 8 << 20;
+        const Workload workload = workload_of(rows, false, 1, kPoints, 1024, all_points(2));
+        EXPECT_LE(cuda::device_bytes(workload), 300 * kPoints);
+    }
 }
 
 } // namespace

@@ -65,11 +65,6 @@ struct SquareArguments {
     unsigned long long* sums;
 };
 
-/// What a value was rounded to by adding kRoundMagic.
-__device__ long long integer_of(double shifted) {
-    return __double_as_longlong(shifted) - __double_as_longlong(FixedPoint::kRoundMagic);
-}
-
 template <class Element, int kVector, bool kVectors, int kMostLimbs>
 __global__ void __launch_bounds__(kThreads)
         square_kernel(const SquareArguments arguments, const SumLayout layout) {
@@ -105,18 +100,15 @@ __global__ void __launch_bounds__(kThreads)
             }
 #pragma unroll
             for (int v = 0; v < kVector; v++) {
-                // Exact: what a sum or a product rounds off is what the next limb gets.
                 const double x = parts[r].value(v);
-                const double scaled_x = x * scale[v];
-                double shifted = __fma_rn(x, scaled_x, FixedPoint::kRoundMagic);
-                double rest = __fma_rn(x, scaled_x, FixedPoint::kRoundMagic - shifted);
-                mine[v][0] += integer_of(shifted);
+                double rest = x * x * scale[v];
 #pragma unroll(kUnrolled)
-                for (int limb = 1; limb < kMostLimbs; limb++) {
-                    if (limb < limbs && rest != 0) {
-                        shifted = __fma_rn(rest, limb_step, FixedPoint::kRoundMagic);
-                        rest = __fma_rn(rest, limb_step, FixedPoint::kRoundMagic - shifted);
-                        mine[v][limb] += integer_of(shifted);
+                for (int limb = 0; limb < kMostLimbs; limb++) {
+                    if (limb < limbs) {
+                        const double shifted = rest + FixedPoint::kRoundMagic;
+                        mine[v][limb] += __double_as_longlong(shifted) -
+                                         __double_as_longlong(FixedPoint::kRoundMagic);
+                        rest = (rest - (shifted - FixedPoint::kRoundMagic)) * limb_step;
                     }
                 }
             }

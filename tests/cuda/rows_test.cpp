@@ -1,0 +1,189 @@
+/// Rows on the device: any type, any place, and streams that make them.
+#include <faiss_flash/kmeans.h>
+
+#include <cuda/device_data.h>
+#include <support/data.h>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+namespace faiss_flash {
+namespace {
+
+using test::Floats;
+
+struct RowsOnDevice : testing::Test {
+    void SetUp() override {
+        if (available_backends().front() == "cpu") {
+            GTEST_SKIP() << "no CUDA device";
+        }
+    }
+};
+
+KMeansOptions on(const char* device) {
+    KMeansOptions options;
+    options.device = device;
+    options.niter = 4;
+    options.min_points_per_centroid = 1;
+    options.early_stop_threshold.reset();
+    return options;
+}
+
+/// n rows, row_stride bytes apart from byte `offset` on.
+std::vector<uint8_t> bytes_of_rows(
+        DType dtype, int64_t n, int64_t d, int64_t row_stride, int64_t offset) {
+    const Floats values = test::normal(n, d, 7, 20, 30);
+    const int64_t size = dtype == DType::f32                           ? 4
+                         : dtype == DType::f16 || dtype == DType::bf16 ? 2
+                                                                       : 1;
+    std::vector<uint8_t> bytes(static_cast<size_t>(offset + n * row_stride), 0xFF);
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < d; j++) {
+            const float value = values[static_cast<size_t>(i * d + j)];
+            const uint16_t half = test::bits(value, dtype == DType::bf16);
+            const auto u8 = static_cast<uint8_t>(std::max(0.0f, std::min(255.0f, value)));
+            const auto i8 = static_cast<int8_t>(std::max(-128.0f, std::min(127.0f, value)));
+            const void* from = dtype == DType::f32  ? static_cast<const void*>(&value)
+                               : dtype == DType::u8 ? static_cast<const void*>(&u8)
+                               : dtype == DType::i8 ? static_cast<const void*>(&i8)
+                                                    : static_cast<const void*>(&half);
+            std::memcpy(
+                    bytes.data() + offset + i * row_stride + j * size,
+                    from,
+                    static_cast<size_t>(size));
+        }
+    }
+    return bytes;
+}
+
+struct Place {
+    const char* name;
+    int64_t gap;    ///< bytes between rows
+    int64_t offset; ///< of the first, in bytes
+    int64_t most;   ///< points of a centroid: fewer are sampled
+};
+
+/// What is read where it lies, what is packed first, and what is sampled.
+TEST_F(RowsOnDevice, OfAnyTypeAndPlaceAreClusteredAsOnTheCpu) {
+    constexpr int64_t kRows = 5003;
+    constexpr int64_t kClusters = 17;
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::u8, DType::i8}) {
+        for (const int64_t d : {48, 37, 3}) {
+            for (const Place& place : {
+                         Place{"packed", 0, 0, -1},
+                         Place{"apart", 32, 0, -1},
+                         Place{"misaligned", 4, 4, -1},
+                         Place{"sampled", 0, 0, 100},
+                 }) {
+                SCOPED_TRACE(place.name);
+                SCOPED_TRACE("dtype " + std::to_string(static_cast<int>(dtype)));
+                SCOPED_TRACE("d " + std::to_string(d));
+                const int64_t size = dtype == DType::f32                           ? 4
+                                     : dtype == DType::f16 || dtype == DType::bf16 ? 2
+                                                                                   : 1;
+                const int64_t stride = d * size + place.gap;
+                const auto bytes = bytes_of_rows(dtype, kRows, d, stride, place.offset);
+                const auto copy = test::to_device(bytes.data(), bytes.size());
+                KMeansInput host;
+                host.points.data = bytes.data() + place.offset;
+                host.points.n = kRows;
+                host.points.d = d;
+                host.points.dtype = dtype;
+                host.points.row_stride = stride;
+                KMeansInput device = host;
+                device.points.data = static_cast<const uint8_t*>(copy.get()) + place.offset;
+                device.points.space = MemorySpace::device;
+                KMeansOptions options = on("cuda");
+                options.max_points_per_centroid = place.most;
+                options.return_assignment = true;
+                const auto result = kmeans(device, kClusters, options);
+                const auto uploaded = kmeans(host, kClusters, options);
+                options.device = "cpu";
+                const auto expected = kmeans(host, kClusters, options);
+                for (const auto* one : {&result, &uploaded}) {
+                    EXPECT_EQ(one->centroids, expected.centroids);
+                    EXPECT_EQ(one->assignment, expected.assignment);
+                    EXPECT_EQ(one->distances, expected.distances);
+                    EXPECT_EQ(
+                            one->iterations.back().objective, expected.iterations.back().objective);
+                }
+            }
+        }
+    }
+}
+
+/// A value that is not finite is found by the scan, and named by its place.
+TEST_F(RowsOnDevice, ThatAreNotFiniteAreNamed) {
+    constexpr int64_t kRows = 4000;
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+        for (const int64_t d : {32, 33}) {
+            Floats x = test::normal(kRows, d, 3);
+            x[static_cast<size_t>(3999 * d + 31)] = bad;
+            const auto copy = test::to_device(x.data(), x.size() * 4);
+            KMeansInput input;
+            input.points = VectorView::of(x.data(), kRows, d);
+            KMeansInput device = input;
+            device.points.data = copy.get();
+            device.points.space = MemorySpace::device;
+            for (const auto& one : {input, device}) {
+                try {
+                    kmeans(one, 10, on("cuda"));
+                    ADD_FAILURE() << "no exception";
+                } catch (const InvalidArgument& error) {
+                    EXPECT_NE(std::string(error.what()).find("points[3999][31]"), std::string::npos)
+                            << error.what();
+                }
+            }
+        }
+    }
+}
+
+void wait_until_set(void* flag) {
+    while (!*static_cast<std::atomic<bool>*>(flag)) {
+        std::this_thread::yield();
+    }
+}
+
+/// Work of the stream that makes the rows is waited for; other work is not.
+TEST_F(RowsOnDevice, AreTakenFromTheirStream) {
+    constexpr int64_t kRows = 2000;
+    constexpr int64_t kColumns = 16;
+    const Floats early(kRows * kColumns, 1);
+    const Floats late = test::normal(kRows, kColumns, 5);
+    const auto rows = test::to_device(early.data(), early.size() * 4);
+    const auto made = test::to_device(late.data(), late.size() * 4);
+    KMeansInput input;
+    input.points = VectorView::of(static_cast<const float*>(rows.get()), kRows, kColumns);
+    input.points.space = MemorySpace::device;
+    KMeansInput host;
+    host.points = VectorView::of(late.data(), kRows, kColumns);
+    const auto expected = kmeans(host, 10, on("cuda")); // the first call may wait for the device
+    cudaStream_t making = nullptr;
+    cudaStream_t other = nullptr;
+    cuda::check(cudaStreamCreateWithFlags(&making, cudaStreamNonBlocking), "a stream");
+    cuda::check(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking), "a stream");
+    std::atomic<bool> soon{false};
+    std::atomic<bool> after{false};
+    cuda::check(cudaLaunchHostFunc(making, wait_until_set, &soon), "work");
+    cuda::check(
+            cudaMemcpyAsync(
+                    rows.get(), made.get(), late.size() * 4, cudaMemcpyDeviceToDevice, making),
+            "the points");
+    cuda::check(cudaLaunchHostFunc(other, wait_until_set, &after), "work");
+    input.points.stream = making;
+    std::thread releases([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        soon = true;
+    });
+    EXPECT_EQ(kmeans(input, 10, on("cuda")).centroids, expected.centroids);
+    after = true; // a wait for the whole device would not have ended
+    releases.join();
+    cuda::check(cudaDeviceSynchronize(), "work");
+    cudaStreamDestroy(making);
+    cudaStreamDestroy(other);
+}
+
+} // namespace
+} // namespace faiss_flash

@@ -71,10 +71,10 @@ class FAISS_FLASH_API RowDecoder {
 
 /// Rows of vectors that the caller owns. Nothing is copied or kept after a call returns.
 struct VectorView {
-    const void* data = nullptr; ///< first row; alignment of the dtype is enough
-    int64_t n = 0;              ///< rows
-    int64_t d = 0;              ///< coordinates a row
-    DType dtype = DType::f32;   ///< ignored when decoder is set
+    const void* data = nullptr;            ///< first row; alignment of the dtype is enough
+    int64_t n = 0;                         ///< rows
+    int64_t d = 0;                         ///< coordinates a row
+    DType dtype = DType::f32;              ///< ignored when decoder is set
     MemorySpace space = MemorySpace::host; ///< where data points to
     /// Of space device: the CUDA stream (a cudaStream_t; the legacy default stream is
     /// cudaStreamLegacy) whose work makes the rows: what was queued there before the call is waited
@@ -108,7 +108,8 @@ struct IterationStats {
 struct KMeansOptions {
     Metric metric = Metric::l2;
     Precision precision = Precision::exact;
-    /// "auto": the best that can read the points, or what the environment variable
+    /// "auto": what is expected to be through first, a GPU or the CPU (points on a device stay
+    /// there; Precision::fast takes the first GPU), or what the environment variable
     /// FAISS_FLASH_DEVICE says; "cpu", "cuda" (the first GPU), "cuda:0", "cuda:1", ...
     std::string device = "auto";
     /// Bytes of a GPU's memory that a call may take at a time, beside the caller's own; what does
@@ -146,8 +147,8 @@ struct KMeansOptions {
     /// will take; false ends the restart, with the centroids of that iteration. nullptr = not
     /// called.
     std::function<bool(const IterationStats& stats, double seconds_left)> callback;
-    /// Called on the calling thread at least twice an iteration, and about every 50 ms of long
-    /// work; an exception it throws ends the run and reaches the caller. nullptr = not called.
+    /// Called on the calling thread about every 50 ms, while it waits and uploads too; an exception
+    /// it throws ends the run and reaches the caller. nullptr = not called.
     std::function<void()> poll;
 };
 

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 namespace faiss_flash {
@@ -140,11 +141,20 @@ TEST_F(RowsOnDevice, ThatAreNotFiniteAreNamed) {
     }
 }
 
-void wait_until_set(void* flag) {
-    while (!*static_cast<std::atomic<bool>*>(flag)) {
-        std::this_thread::yield();
+/// Work of a stream that goes on until it is told to end, or until nobody can be there to do so.
+struct Work {
+    std::atomic<bool> may_end{false};
+    std::atomic<bool> gave_up{false};
+
+    static void run(void* self) {
+        auto* work = static_cast<Work*>(self);
+        const auto start = std::chrono::steady_clock::now();
+        while (!work->may_end && !work->gave_up) {
+            std::this_thread::yield();
+            work->gave_up = std::chrono::steady_clock::now() - start > std::chrono::seconds(20);
+        }
     }
-}
+};
 
 /// Work of the stream that makes the rows is waited for; other work is not.
 TEST_F(RowsOnDevice, AreTakenFromTheirStream) {
@@ -164,21 +174,22 @@ TEST_F(RowsOnDevice, AreTakenFromTheirStream) {
     cudaStream_t other = nullptr;
     cuda::check(cudaStreamCreateWithFlags(&making, cudaStreamNonBlocking), "a stream");
     cuda::check(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking), "a stream");
-    std::atomic<bool> soon{false};
-    std::atomic<bool> after{false};
-    cuda::check(cudaLaunchHostFunc(making, wait_until_set, &soon), "work");
+    Work soon;
+    Work after;
+    cuda::check(cudaLaunchHostFunc(making, Work::run, &soon), "work");
     cuda::check(
             cudaMemcpyAsync(
                     rows.get(), made.get(), late.size() * 4, cudaMemcpyDeviceToDevice, making),
             "the points");
-    cuda::check(cudaLaunchHostFunc(other, wait_until_set, &after), "work");
+    cuda::check(cudaLaunchHostFunc(other, Work::run, &after), "work");
     input.points.stream = making;
     std::thread releases([&] {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        soon = true;
+        soon.may_end = true;
     });
     EXPECT_EQ(kmeans(input, 10, on("cuda")).centroids, expected.centroids);
-    after = true; // a wait for the whole device would not have ended
+    EXPECT_FALSE(after.gave_up) << "waited for the whole device";
+    after.may_end = true;
     releases.join();
     cuda::check(cudaDeviceSynchronize(), "work");
     cudaStreamDestroy(making);

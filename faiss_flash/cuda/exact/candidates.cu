@@ -46,7 +46,7 @@ int64_t row_bytes(int64_t d, const AssignPlan& plan) {
 /// Rows that are compared at a time: enough to fill the processors, and few beside the points.
 int64_t chunk_rows(int64_t n, int64_t row_bytes) {
     constexpr int64_t kLeast = 16384;
-    constexpr int64_t kBytesAPoint = 16;
+    constexpr int64_t kBytesAPoint = 10;
     const int64_t rows = std::min(n, std::max(kLeast, kBytesAPoint * n / row_bytes));
     return ceil_div(rows, kCandidateRows) * kCandidateRows;
 }

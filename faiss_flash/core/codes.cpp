@@ -124,9 +124,9 @@ void encode(
             Precision::exact,
             false,
             false};
-    const auto blocks = static_cast<double>((rows.n + kBlock - 1) / kBlock);
-    const Backend& backend =
-            fastest_backend(VectorView::of(block.data(), most, d), workload, blocks, device);
+    const int64_t blocks = (rows.n + kBlock - 1) / kBlock;
+    const Backend& backend = fastest_backend(
+            VectorView::of(block.data(), most, d), workload, static_cast<double>(blocks), device);
     for (int64_t first = 0; first < rows.n; first += kBlock) {
         const int64_t count = std::min(kBlock, rows.n - first);
         copy_residuals(points, lists, first, count, block.data());

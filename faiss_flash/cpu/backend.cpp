@@ -121,7 +121,7 @@ class KeptTables final : public PreparedCentroids {
 
     Table table(const Points& points) const {
         if (const CodeKernel* codes = code_kernel_for(points.n(), k_, d_)) {
-            const Table coded = kept(coded_, codes);
+            Table coded = kept(coded_, codes);
             if (!coded->coded() || codes_pay(points, *coded, nullptr)) {
                 return coded;
             }

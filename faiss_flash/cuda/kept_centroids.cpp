@@ -32,7 +32,7 @@ class KeptCentroids final : public PreparedCentroids {
     KeptCentroids(int device, const float* centroids, int64_t k, int64_t d, Metric metric)
         : device_(device), k_(k), metric_(metric), process_(getpid()) {
         const DeviceGuard guard(device);
-        on_device_ = std::make_unique<const OnDevice>(centroids, k * d);
+        on_device_ = new OnDevice(centroids, k * d);
     }
     KeptCentroids(const KeptCentroids&) = delete;
     KeptCentroids& operator=(const KeptCentroids&) = delete;
@@ -43,11 +43,10 @@ class KeptCentroids final : public PreparedCentroids {
         if (getpid() == process_) {
             try {
                 const DeviceGuard guard(device_);
-                on_device_.reset();
-            } catch (const std::exception&) { // released below
+                delete on_device_;
+            } catch (const std::exception&) { // left alone
             }
         }
-        on_device_.release();
     }
 
     void assign(const Points& points, int64_t* ids, float* distances) const override {
@@ -63,7 +62,7 @@ class KeptCentroids final : public PreparedCentroids {
     const int64_t k_;
     const Metric metric_;
     const pid_t process_;
-    std::unique_ptr<const OnDevice> on_device_;
+    const OnDevice* on_device_; // owned, but by no smart pointer: it may have to be left alone
 };
 
 } // namespace

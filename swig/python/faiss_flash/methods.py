@@ -15,10 +15,10 @@ import faiss
 import numpy as np
 
 from . import trace
-from ._swig_engine import columns_of_few_rows  # its wrapper in Python takes as long as it does
 from .clustering import train_clustering
 from .codebooks import train_pq
 from .errors import NotFinite
+from .few_rows import few_and_plain
 from .filling import add_rows, is_filled_here
 from .opq import train_matrix
 from .scope import device_of, is_served
@@ -59,8 +59,8 @@ def _takes_nan():
 
 
 def _all_for_faiss(index, x):
-    columns = type(x) is np.ndarray and columns_of_few_rows(x)
-    return columns and columns == index.d and index.is_trained
+    """Whether x is so little and so plain that a closer look would take longer than faiss does."""
+    return type(x) is np.ndarray and few_and_plain(x, index.d) and index.is_trained
 
 
 def _add_to_index(faisss, index, device, x, *args, **options):

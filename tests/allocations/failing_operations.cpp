@@ -1,4 +1,5 @@
 #include <allocations/failing_operations.h>
+#include <faiss_flash/assigner.h>
 
 #ifdef FAISS_FLASH_TEST_CUDA
 #include <faiss_flash/cuda/runtime/pool.h>
@@ -38,7 +39,7 @@ void forget_pinned_memory() {
 #ifdef FAISS_FLASH_TEST_CUDA
     if (available_backends().front() != "cpu") {
         std::vector<void*> all;
-        while (all.size() < 20) { // more than are kept
+        while (all.size() < 80) { // more than are kept
             all.push_back(cuda::take_pinned(1));
         }
         for (void* block : all) {
@@ -46,6 +47,22 @@ void forget_pinned_memory() {
         }
     }
 #endif
+}
+
+/// Assignments to other centroids push out those that are kept on the device for an index.
+void forget_kept_centroids() {
+    constexpr int64_t kKept = 8;
+    static const std::vector<float> values(kKept); // at one address: the last ones are found again
+    for (int64_t k = 1; k <= kKept; k++) {
+        int64_t id = -1;
+        assign_again(
+                VectorView::of(values.data(), 1, 1),
+                VectorView::of(values.data(), k, 1),
+                Metric::l2,
+                &id,
+                nullptr,
+                "cpu");
+    }
 }
 
 /// One by one, every allocation of the operation fails.
@@ -77,6 +94,7 @@ void fail_each(const Operation& operation, Allocated kind, bool all_later) {
         if (returned) {
             ASSERT_TRUE(outcome == expected || outcome == on_host) << "allocation " << nth;
         }
+        forget_kept_centroids();
         ASSERT_EQ(used_device_bytes(), 0) << "allocation " << nth;
         if (!failed) {
             break;
@@ -106,6 +124,7 @@ void fail_all(const std::vector<Operation>& operations, Allocated kind) {
     for (const Operation& operation : operations) {
         SCOPED_TRACE(operation.name);
         operation.run();
+        used_device_bytes(); // makes a context, where there is a device
         [[maybe_unused]] const int64_t before = resident_bytes();
         for (const bool all_later : {false, true}) {
             fail_each(operation, kind, all_later);

@@ -143,18 +143,13 @@ void check_weights(const VectorView& weights) {
 
 void check_finite_rows(const VectorView& view, const char* name) {
     const Points rows(view);
-    if (!host_backend().find_non_finite({rows})) { // by all threads
-        return;
-    }
-    std::vector<float> scratch(static_cast<size_t>(view.d));
-    for (int64_t i = 0; i < view.n; i++) {
-        const float* row = rows.read(i, 1, scratch.data()).data;
-        for (int64_t j = 0; j < view.d; j++) {
-            if (!std::isfinite(row[j])) {
-                reject(std::string(name) + "[" + std::to_string(i) + "][" + std::to_string(j) +
-                       "]=" + std::to_string(row[j]) + ": input contains NaN's or Inf's");
-            }
-        }
+    if (const auto bad = host_backend().find_non_finite({rows})) { // by all threads
+        std::vector<float> row(static_cast<size_t>(view.d));
+        rows.copy_row(bad->row, row.data());
+        const float value = row[static_cast<size_t>(bad->column)];
+        reject(std::string(name) + "[" + std::to_string(bad->row) + "][" +
+               std::to_string(bad->column) + "]=" + std::to_string(value) +
+               ": input contains NaN's or Inf's");
     }
 }
 

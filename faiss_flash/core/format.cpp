@@ -13,10 +13,11 @@ namespace {
 /// How much closer a value's last bit is to its first than in a float32. Products with weights have
 /// more bits.
 int missing_bits(const Workload& workload) {
-    if (workload.decoded || workload.weighted || workload.dtype == DType::f32) {
+    const DType type = workload.row_type();
+    if (workload.weighted || type == DType::f32) {
         return 0;
     }
-    return workload.dtype == DType::f16 ? 13 : 16; // of bf16, and of bytes: 8 bits are left
+    return type == DType::f16 ? 13 : 16; // of bf16, and of bytes: 8 bits are left
 }
 
 } // namespace

@@ -19,6 +19,9 @@ struct Workload {
     bool decoded;                          ///< rows come from a decoder
     MemorySpace space = MemorySpace::host; ///< where the rows are
     int64_t memory_limit = 0;              ///< KMeansOptions'
+
+    /// Of the rows as they are read: decoders make float32.
+    DType row_type() const { return decoded ? DType::f32 : dtype; }
 };
 
 /// Of `batch` problems of n training points each, such as these.

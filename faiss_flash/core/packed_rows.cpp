@@ -12,17 +12,6 @@ int64_t packed_row_bytes(const Points& points) {
     return points.d() * dtype_size(packed_type(points));
 }
 
-namespace {
-
-void prefetch(const uint8_t* row, int64_t bytes) {
-    constexpr int64_t kLine = 64;
-    for (int64_t byte = 0; byte < bytes; byte += kLine) {
-        __builtin_prefetch(row + byte);
-    }
-}
-
-} // namespace
-
 void copy_packed(const Points& points, int64_t first, int64_t count, uint8_t* out) {
     constexpr int64_t kAhead = 4; // rows of a selection: no hardware foresees where they are
     const VectorView& view = points.view();
@@ -36,14 +25,12 @@ void copy_packed(const Points& points, int64_t first, int64_t count, uint8_t* ou
         std::memcpy(out, data + first * bytes, static_cast<size_t>(count * bytes));
         return;
     }
-    const auto row = [&](int64_t i) {
-        return data + points.source_row(first + i) * view.row_stride;
-    };
     for (int64_t i = 0; i < count; i++) {
         if (points.selected() && i + kAhead < count) {
-            prefetch(row(i + kAhead), bytes);
+            points.prefetch(first + i + kAhead);
         }
-        std::memcpy(out + i * bytes, row(i), static_cast<size_t>(bytes));
+        const uint8_t* row = data + points.source_row(first + i) * view.row_stride;
+        std::memcpy(out + i * bytes, row, static_cast<size_t>(bytes));
     }
 }
 

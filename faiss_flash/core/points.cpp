@@ -101,6 +101,7 @@ Points::Points(const VectorView& view) : view_(view), n_(view.n) {
     if (view_.row_stride == 0) {
         view_.row_stride = view_.d * dtype_size(view_.dtype);
     }
+    row_bytes_ = view_.decoder ? view_.row_stride : view_.d * dtype_size(view_.dtype);
     const auto misaligned =
             (reinterpret_cast<uintptr_t>(view_.data) | static_cast<uintptr_t>(view_.row_stride)) %
             alignof(float);

@@ -57,7 +57,7 @@ class Points {
     void prefetch(int64_t i) const {
         constexpr int64_t kLine = 64;
         const uint8_t* row = address(i);
-        for (int64_t byte = 0; byte < view_.row_stride; byte += kLine) {
+        for (int64_t byte = 0; byte < row_bytes_; byte += kLine) {
             __builtin_prefetch(row + byte);
         }
     }
@@ -71,7 +71,8 @@ class Points {
     VectorView view_;
     std::vector<int64_t> selection_; // empty = all rows
     int64_t n_;
-    bool direct_; // rows are aligned float32: no conversion needed
+    int64_t row_bytes_; // of a row itself, or of its codes
+    bool direct_;       // rows are aligned float32: no conversion needed
 };
 
 /// The first rows of the view as packed float32.

@@ -6,14 +6,11 @@
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/copy.h>
 #include <faiss_flash/cuda/runtime/event.h>
-#include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/stream.h>
-#include <faiss_flash/cuda/upload.h>
 
 #include <algorithm>
 #include <iterator>
 #include <memory>
-#include <string>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -120,16 +117,13 @@ void assign_in_chunks(const Assignment& problem, const float* centroids, int64_t
     const Points& points = problem.points;
     const int64_t limit = problem.memory_limit;
     int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * points.d())));
-    const auto bytes = [&] { return assign_bytes(1, chunk, k, points.view(), Method::exact); };
-    while (chunk > 1 && !within(limit, bytes())) {
+    int64_t bytes = assign_bytes(1, chunk, k, points.view(), Method::exact);
+    while (limit > 0 && bytes > limit && chunk > 1) {
         chunk = (chunk + 1) / 2;
+        bytes = assign_bytes(1, chunk, k, points.view(), Method::exact);
     }
-    if (!within(limit, bytes())) {
-        throw OutOfDeviceMemory(
-                "memory_limit=" + std::to_string(limit) + ": an assignment wants " +
-                std::to_string(bytes()) + " bytes of device memory");
-    }
-    require_room("an assignment", bytes());
+    require_within(limit, "an assignment", bytes);
+    require_room("an assignment", bytes);
     const Stream stream;
     for (int64_t first = 0; first < points.n(); first += chunk) {
         const Assignment part{

@@ -17,11 +17,6 @@ void assign_in_chunks(const Assignment& problem, const float* centroids, int64_t
 /// The same with the problem's own centroids, which are brought to the device.
 void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric);
 
-/// True for bytes that a limit of device memory allows; 0: there is none.
-inline bool within(int64_t limit, int64_t bytes) {
-    return limit == 0 || bytes <= limit;
-}
-
 /// What Backend::assign_batch() does, for short rows (direct_pays()) in one kernel for all
 /// problems. False, with nothing written, where some row is not finite: the kernel takes none.
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric);

@@ -1,6 +1,7 @@
 #include <faiss_flash/cuda/assigner.h>
 
 #include <faiss_flash/cuda/direct/assigner.h>
+#include <faiss_flash/cuda/runtime/tensor_map.h>
 
 #include <cstdint>
 #include <vector>
@@ -20,7 +21,7 @@ DType rows_type(Method method, const Workload& workload) {
     if (method == Method::fast) {
         return workload.dtype == DType::bf16 ? DType::bf16 : DType::f16;
     }
-    return workload.decoded ? DType::f32 : workload.dtype;
+    return workload.row_type();
 }
 
 bool stay_in_place(Method method, const std::vector<Problem>& problems) {
@@ -31,9 +32,11 @@ bool stay_in_place(Method method, const std::vector<Problem>& problems) {
         (fast && dtype_size(view.dtype) != 2)) {
         return false;
     }
-    // The tensor cores' rows end with zeros, and begin at multiples of 16 bytes.
+    // The tensor cores' rows begin at multiples of 16 bytes, one right after the other.
     const int64_t alignment = fast ? 16 : row_alignment(view.dtype, view.d);
-    const bool packed = view.row_stride == view.d * dtype_size(view.dtype);
+    if (fast && view.row_stride != 2 * padded_columns(view.d)) {
+        return false;
+    }
     const auto* first = static_cast<const uint8_t*>(view.data);
     int64_t before = 0; // bytes of the problems before
     for (const Problem& problem : problems) {
@@ -44,7 +47,7 @@ bool stay_in_place(Method method, const std::vector<Problem>& problems) {
         }
         before += front.n() * view.row_stride;
     }
-    return (packed || !fast) && view.row_stride % alignment == 0 &&
+    return view.row_stride % alignment == 0 &&
            reinterpret_cast<uintptr_t>(first) % static_cast<uintptr_t>(alignment) == 0;
 }
 

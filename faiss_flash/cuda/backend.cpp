@@ -111,7 +111,9 @@ class CudaBackend final : public Backend {
         const int64_t most = method_for(workload) == Method::exact
                                      ? kMostExactProblems
                                      : std::min(kMostProblems, kMostRows / workload.n);
-        const int64_t wanted = std::min(most, workload.batch);
+        const int64_t limit = workload.memory_limit;
+        const int64_t allowed = limit > 0 ? std::max<int64_t>(1, limit / each) : most;
+        const int64_t wanted = std::min({most, allowed, workload.batch});
         return has_room(wanted * each) ? wanted : std::max<int64_t>(1, free_device_bytes() / each);
     }
 
@@ -210,10 +212,11 @@ class CudaBackend final : public Backend {
         const Points& first = problems.front().points;
         const auto batch = static_cast<int64_t>(problems.size());
         const int64_t bytes = assign_bytes(batch, first.n(), k, first.view(), Method::direct);
+        const int64_t limit = problems.front().memory_limit;
         const bool together = batch > 1 && batch <= kMostProblems &&
                               batch * first.n() <= kMostRows &&
                               direct_pays(batch, first.n(), k, first.d()) &&
-                              within(problems.front().memory_limit, bytes) && has_room(bytes);
+                              (limit == 0 || bytes <= limit) && has_room(bytes);
         if (!together || !assign_together(problems, k, metric)) {
             for (const Assignment& problem : problems) {
                 assign_in_chunks(problem, k, metric);

@@ -10,27 +10,20 @@
 
 namespace faiss_flash::cuda {
 
-/// Calls body(Element()) for the type of rows that an update reads: f32, f16 or bf16.
-template <class Body>
-void with_float_element(DType dtype, const Body& body) {
-    if (dtype == DType::f16) {
-        body(__half());
-    } else if (dtype == DType::bf16) {
-        body(__nv_bfloat16());
-    } else {
-        body(float());
-    }
-}
-
-/// The same for any type.
+/// Calls body(Element()) for the type of rows.
 template <class Body>
 void with_element(DType dtype, const Body& body) {
-    if (dtype == DType::u8) {
-        body(uint8_t());
-    } else if (dtype == DType::i8) {
-        body(int8_t());
-    } else {
-        with_float_element(dtype, body);
+    switch (dtype) {
+        case DType::f32:
+            return body(float());
+        case DType::f16:
+            return body(__half());
+        case DType::bf16:
+            return body(__nv_bfloat16());
+        case DType::u8:
+            return body(uint8_t());
+        case DType::i8:
+            return body(int8_t());
     }
 }
 

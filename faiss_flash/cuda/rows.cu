@@ -127,19 +127,11 @@ Source source_of(
 }
 
 template <class Out>
-void gather_from_device(
-        const Points& points,
-        int64_t first,
-        int64_t n,
-        Out* out,
-        int64_t stride,
-        cudaStream_t stream) {
-    const VectorView& view = points.view();
-    Buffer<int64_t> selection;
-    const Source source = source_of(points, first, n, selection, stream);
-    with_element(view.dtype, [&](auto element) {
+void gather(const Source& source, DType dtype, Out* out, int64_t stride, cudaStream_t stream) {
+    with_element(dtype, [&](auto element) {
         gather_kernel<decltype(element), Out>
-                <<<blocks_of(n * stride, kThreads), kThreads, 0, stream>>>(source, out, stride);
+                <<<blocks_of(source.n * stride, kThreads), kThreads, 0, stream>>>(
+                        source, out, stride);
     });
     check_launch("gathering rows");
 }
@@ -153,19 +145,16 @@ void load(
         int64_t stride,
         cudaStream_t stream) {
     if (points.view().space == MemorySpace::device) {
-        gather_from_device(points, first, n, out, stride, stream);
+        Buffer<int64_t> selection;
+        const Source source = source_of(points, first, n, selection, stream);
+        gather(source, points.view().dtype, out, stride, stream);
         return;
     }
     const int64_t row_bytes = packed_row_bytes(points);
     upload(points, first, n, stream, [&](const void* rows, int64_t done, int64_t count) {
         const Source source{
                 static_cast<const uint8_t*>(rows), row_bytes, nullptr, count, points.d()};
-        with_element(packed_type(points), [&](auto element) {
-            gather_kernel<decltype(element), Out>
-                    <<<blocks_of(count * stride, kThreads), kThreads, 0, stream>>>(
-                            source, out + done * stride, stride);
-        });
-        check_launch("converting rows");
+        gather(source, packed_type(points), out + done * stride, stride, stream);
     });
 }
 
@@ -253,12 +242,7 @@ void pack_rows(const Points& points, uint8_t* out, cudaStream_t stream) {
 } // namespace
 
 LoadedRows::LoadedRows(const Workload& workload, bool in_place, Arena& arena)
-    : rows_{nullptr,
-            workload.decoded ? DType::f32 : workload.dtype,
-            workload.batch,
-            workload.n,
-            workload.d,
-            0} {
+    : rows_{nullptr, workload.row_type(), workload.batch, workload.n, workload.d, 0} {
     rows_.row_bytes = rows_.d * dtype_size(rows_.dtype);
     copy_ = in_place ? nullptr : arena.take<uint8_t>(rows_.batch * rows_.n * rows_.row_bytes);
 }

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <string>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -47,7 +46,9 @@ class CudaWorker final : public Worker {
     CudaWorker(int device, const Workload& workload)
         : device_(device), workload_(workload), method_(method_for(workload)) {
         const DeviceGuard guard(device);
-        take_room(device_bytes(workload));
+        const int64_t bytes = device_bytes(workload);
+        require_within(workload.memory_limit, "k-means", bytes);
+        require_room("k-means", bytes);
         stream_.emplace();
     }
     ~CudaWorker() override {
@@ -90,20 +91,12 @@ class CudaWorker final : public Worker {
         }
     }
 
-    void take_room(int64_t bytes) const {
-        if (workload_.memory_limit > 0 && bytes > workload_.memory_limit) {
-            throw OutOfDeviceMemory(
-                    "memory_limit=" + std::to_string(workload_.memory_limit) + ": k-means wants " +
-                    std::to_string(bytes) + " bytes of device memory");
-        }
-        require_room("k-means", bytes);
-    }
-
     /// The format on the device: the same for all pieces.
     const SumFormat& agreed(const Format& format) {
         if (!format_) {
             if (workload_.memory_limit > 0) { // what has been asked for before was of usual data
-                take_room(device_bytes(workload_, &format));
+                const int64_t bytes = device_bytes(workload_, &format);
+                require_within(workload_.memory_limit, "k-means", bytes);
             }
             format_.emplace(stream_->get(), [&](Arena& arena) {
                 return SumFormat(format, workload_, rows_type(method_, workload_), arena);

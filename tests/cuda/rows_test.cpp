@@ -1,4 +1,5 @@
 /// Rows on the device: any type, any place, and streams that make them.
+#include <faiss_flash/core/points.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cuda/device_data.h>
@@ -36,9 +37,7 @@ KMeansOptions on(const char* device) {
 std::vector<uint8_t> bytes_of_rows(
         DType dtype, int64_t n, int64_t d, int64_t row_stride, int64_t offset) {
     const Floats values = test::normal(n, d, 7, 20, 30);
-    const int64_t size = dtype == DType::f32                           ? 4
-                         : dtype == DType::f16 || dtype == DType::bf16 ? 2
-                                                                       : 1;
+    const int64_t size = dtype_size(dtype);
     std::vector<uint8_t> bytes(static_cast<size_t>(offset + n * row_stride), 0xFF);
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < d; j++) {
@@ -81,9 +80,7 @@ TEST_F(RowsOnDevice, OfAnyTypeAndPlaceAreClusteredAsOnTheCpu) {
                 SCOPED_TRACE(place.name);
                 SCOPED_TRACE("dtype " + std::to_string(static_cast<int>(dtype)));
                 SCOPED_TRACE("d " + std::to_string(d));
-                const int64_t size = dtype == DType::f32                           ? 4
-                                     : dtype == DType::f16 || dtype == DType::bf16 ? 2
-                                                                                   : 1;
+                const int64_t size = dtype_size(dtype);
                 const int64_t stride = d * size + place.gap;
                 const auto bytes = bytes_of_rows(dtype, kRows, d, stride, place.offset);
                 const auto copy = test::to_device(bytes.data(), bytes.size());

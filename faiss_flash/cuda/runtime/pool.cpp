@@ -198,6 +198,14 @@ void require_room(const char* what, int64_t bytes) {
     }
 }
 
+void require_within(int64_t limit, const char* what, int64_t bytes) {
+    if (limit > 0 && bytes > limit) {
+        throw OutOfDeviceMemory(
+                "memory_limit=" + std::to_string(limit) + ": " + what + " wants " +
+                std::to_string(bytes) + " bytes of device memory");
+    }
+}
+
 cudaStream_t take_stream() {
     cudaStream_t stream = nullptr;
     if (!streams().take(current_device(), stream)) {

@@ -27,6 +27,8 @@ int64_t free_device_bytes();
 bool has_room(int64_t bytes);
 /// Throws OutOfDeviceMemory where has_room() is false. `what` is to be allocated.
 void require_room(const char* what, int64_t bytes);
+/// Throws it where `what` wants more than a KMeansOptions::memory_limit; 0: there is none.
+void require_within(int64_t limit, const char* what, int64_t bytes);
 
 /// A stream of the current device that nobody else uses.
 cudaStream_t take_stream();

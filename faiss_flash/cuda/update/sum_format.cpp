@@ -36,7 +36,7 @@ SumFormat::SumFormat(const Format& format, const Workload& work, DType rows, Are
     for (size_t b = 0; b < format.columns.size(); b++) {
         in_float = in_float && fits_float(format.columns[b], format.facts[b]);
     }
-    vectors = reads_vectors(rows, workload.d);
+    const bool vectors = reads_vectors(rows, workload.d);
     const int64_t columns_read = vectors ? vector_columns(dtype_size(rows)) : kSingles;
     layout = SumLayout(workload.d, in_float ? columns_read : 1);
     sums = {workload.batch, workload.k, int64_t{limbs} * layout.places, workload.weighted};

@@ -23,7 +23,6 @@ struct SumFormat {
     int limb_bits;        ///< F of both: it follows from n
     double limb_step;     ///< 2^F
     bool in_float;        ///< sums by float32 arithmetic are exact
-    bool vectors;         ///< rows are read in vectors: reads_vectors()
     SumLayout layout;     ///< of a cluster's columns
     SumsLayout sums;      ///< of all
     double* units;        ///< [batch x (d + 1)] 1 / scale of the first limb

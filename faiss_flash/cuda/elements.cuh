@@ -10,9 +10,10 @@
 
 namespace faiss_flash::cuda {
 
-/// Calls body(Element()) for the type of rows.
+/// Calls body(Element()) for the type of rows, on the host or on the device.
+#pragma nv_exec_check_disable
 template <class Body>
-void with_element(DType dtype, const Body& body) {
+__host__ __device__ __forceinline__ void with_element(DType dtype, const Body& body) {
     switch (dtype) {
         case DType::f32:
             return body(float());

@@ -1,4 +1,4 @@
-/// Short rows in one kernel: ids are those of the CPU backend, for each problem of a batch.
+/// Small problems in one kernel: ids are those of the CPU backend, for each problem of a batch.
 #include <faiss_flash/codes.h>
 #include <faiss_flash/cpu/backend.h>
 #include <faiss_flash/cuda/assigner.h>
@@ -11,11 +11,15 @@
 #include <cuda/device_data.h>
 #include <cuda/exact_data.h>
 
+#include <support/shards.h>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
+#include <tuple>
 
 namespace faiss_flash::cuda {
 namespace {
@@ -23,9 +27,9 @@ namespace {
 using test::ExactData;
 using test::Floats;
 
-/// The first columns of a data set, as many as there is a kernel for.
-ExactData cut(ExactData data) {
-    const int64_t d = std::min<int64_t>(data.d, data.d % 2 == 0 ? 24 : kMostDirectColumns);
+/// The first columns of a data set, at most so many.
+ExactData cut(ExactData data, int64_t most) {
+    const int64_t d = std::min(data.d, most);
     for (Floats* values : {&data.points, &data.centroids}) {
         Floats kept;
         for (auto row = values->begin(); row != values->end(); row += data.d) {
@@ -46,7 +50,7 @@ Floats moved(Floats values) {
     return values;
 }
 
-struct Direct : testing::TestWithParam<ExactData> {
+struct Direct : testing::TestWithParam<std::tuple<ExactData, int64_t>> {
     void SetUp() override {
         if (device_count() == 0) {
             GTEST_SKIP() << "no CUDA device";
@@ -55,7 +59,7 @@ struct Direct : testing::TestWithParam<ExactData> {
 };
 
 TEST_P(Direct, IdsAreTheCpus) {
-    const ExactData data = cut(GetParam());
+    const ExactData data = cut(std::get<0>(GetParam()), std::get<1>(GetParam()));
     const std::vector<Floats> points{data.points, moved(data.points)};
     const std::vector<Floats> centroids{data.centroids, moved(data.centroids)};
     const auto n = static_cast<size_t>(data.n);
@@ -116,9 +120,54 @@ TEST_P(Direct, IdsAreTheCpus) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-        Data, Direct, testing::ValuesIn(test::exact_datasets()), [](const auto& tested) {
-            return tested.param.name;
+        Data,
+        Direct,
+        testing::Combine(
+                testing::ValuesIn(test::exact_datasets()),
+                testing::Values<int64_t>(24, 32, 50, 128, kMostDirectColumns)),
+        [](const auto& tested) {
+            return std::get<0>(tested.param).name + "_" + std::to_string(std::get<1>(tested.param));
         });
+
+/// Rows of all types, some of them twice and many alike, so that float64 has to decide.
+TEST(DirectBatch, LongRowsOfAllTypesComeOutAsOnTheCpu) {
+    if (device_count() == 0) {
+        GTEST_SKIP() << "no CUDA device";
+    }
+    const int64_t n = 3000;
+    const int64_t k = 70;
+    for (const int64_t d : {33, 64, 72, 100, 128, 136, 251, 256}) {
+        Floats x = test::normal(n, d, 3);
+        for (size_t i = 0; i < x.size(); i++) {
+            const bool repeated = i / static_cast<size_t>(d) % 7 == 0;
+            x[i] = repeated ? 1.0f : std::round(2 * x[i]);
+        }
+        for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::u8, DType::i8}) {
+            SCOPED_TRACE(testing::Message() << "d " << d << " type " << static_cast<int>(dtype));
+            const std::vector<uint8_t> rows = test::rows_of(x, dtype);
+            for (const Metric metric : {Metric::l2, Metric::inner_product}) {
+                KMeansInput input;
+                input.points = VectorView::of(nullptr, n, d);
+                input.points.data = rows.data();
+                input.points.dtype = dtype;
+                input.points.row_stride = static_cast<int64_t>(rows.size()) / n;
+                KMeansOptions options;
+                options.niter = 5;
+                options.metric = metric;
+                options.return_assignment = true;
+                Workload workload{1, n, d, k, metric, dtype, Precision::exact, false, false};
+                ASSERT_EQ(method_for(workload), Method::direct);
+                options.device = "cuda";
+                const KMeansResult found = kmeans(input, k, options);
+                options.device = "cpu";
+                const KMeansResult expected = kmeans(input, k, options);
+                EXPECT_EQ(found.centroids, expected.centroids);
+                EXPECT_EQ(found.assignment, expected.assignment);
+                EXPECT_EQ(found.iterations.back().objective, expected.iterations.back().objective);
+            }
+        }
+    }
+}
 
 /// The columns of one matrix, as a product quantizer has them; and problems that lie apart.
 TEST(DirectBatch, ProblemsComeOutAsAlone) {

@@ -47,6 +47,8 @@ inline std::vector<ShardedRun> sharded_runs() {
     constexpr DType kFloats = DType::f32;
     return {{"l2", 1, 6000, 50, 48, 0, false, kFloats, plain},
             {"products", 1, 6000, 50, 48, 0, false, kFloats, products},
+            {"l2 of more", 1, 30000, 400, 100, 0, false, kFloats, plain},
+            {"products of more", 1, 30000, 400, 100, 0, false, kFloats, products},
             {"weighted", 1, 6000, 50, 48, 0, true, kFloats, plain},
             {"weighted products", 1, 3000, 30, 33, 0, true, kFloats, spherical},
             {"spherical", 1, 5000, 40, 24, 0, false, kFloats, spherical},
@@ -99,6 +101,10 @@ inline std::vector<uint8_t> rows_of(const Floats& values, DType dtype) {
         case DType::u8:
             return encoded(values, [&](float value) {
                 return static_cast<uint8_t>(std::max(0.0f, rounded(value)));
+            });
+        case DType::i8:
+            return encoded(values, [&](float value) {
+                return static_cast<int8_t>(std::max(-100.0f, rounded(value)));
             });
         default:
             return encoded(values, [](float value) { return value; });

@@ -1,5 +1,5 @@
-/// The exact nearest centroid of short points, of a batch of problems, in one kernel: the
-/// shape of product quantizers, whose problems are too small for the passes of exact/assign.h.
+/// The exact nearest centroid, of a batch of problems, in one kernel: for problems that are too
+/// small for the passes of exact/assign.h, such as those of product quantizers.
 ///
 /// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, the score x'.c' + b (b:
 /// -|c'|^2 s / 2 t, or m.c' s for products) in float32 is off by at most
@@ -31,15 +31,16 @@ struct DirectCentroids {
 
     int64_t batch, k, d;
     Metric metric;
-    int64_t columns;      ///< d rounded up to 4, 8, 16 or 32
-    int64_t padded_k;     ///< k rounded up to a group
-    float* rows;          ///< [batch x padded_k x columns]
-    float* bias;          ///< [batch x padded_k], -inf from k on
-    DirectBounds* bounds; ///< [batch]
+    int64_t columns;  ///< d rounded up to a power of two from 4 on
+    int64_t padded_k; ///< k rounded up to a group
+    /// What short rows' scores are made of; null for long rows.
+    float* rows = nullptr;          ///< [batch x padded_k x columns]
+    float* bias = nullptr;          ///< [batch x padded_k], -inf from k on
+    DirectBounds* bounds = nullptr; ///< [batch]
 };
 
 /// The longest rows that there is a kernel for.
-inline constexpr int64_t kMostDirectColumns = 32;
+inline constexpr int64_t kMostDirectColumns = 256;
 
 /// points and centroids [batch x k x d], finite, with the points' scaling; all in device memory.
 /// ids [batch x n]; counts [batch] are added to. Nothing waits.
@@ -52,7 +53,7 @@ void assign_direct(
         IterationCounts* counts,
         cudaStream_t stream);
 
-/// True for short rows where one kernel for all problems takes less time than the passes of
+/// True for rows up to that where one kernel for all problems takes less time than the passes of
 /// exact/assign.h for each.
 bool direct_pays(int64_t batch, int64_t n, int64_t k, int64_t d);
 

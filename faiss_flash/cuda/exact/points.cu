@@ -56,6 +56,9 @@ __global__ void __launch_bounds__(kThreads) convert_kernel(const ConvertArgument
             part.load(arguments.rows + row * arguments.row_bytes, column, d);
         }
     };
+    // Rows of one slice have the same columns in all of a lane's: their means stay in registers.
+    float means[kVector];
+    int means_column = -1;
     Part next;
     load(next, thread / lanes, first_column);
     // The lanes of a warp, of whatever rows, go on together.
@@ -67,12 +70,18 @@ __global__ void __launch_bounds__(kThreads) convert_kernel(const ConvertArgument
             const Part part = next;
             const bool more = column + slice - first_column < row_elements;
             load(next, more ? row : row + step, more ? column + slice : first_column);
+            if (column != means_column) {
+#pragma unroll
+                for (int v = 0; v < kVector; v++) {
+                    means[v] = column + v < d ? arguments.mean[column + v] : 0.0f;
+                }
+                means_column = column;
+            }
             Halves to;
 #pragma unroll
             for (int v = 0; v < kVector; v++) {
-                const bool exists = column + v < d;
-                const float x = exists ? part.value(v) : 0.0f;
-                const float mean = exists ? arguments.mean[column + v] : 0.0f;
+                const float x = column + v < d ? part.value(v) : 0.0f;
+                const float mean = means[v];
                 // What the difference rounds off is known exactly (Knuth's two-sum).
                 const float centred = x - mean;
                 const float back = centred - x;

@@ -126,8 +126,10 @@ struct KMeansOptions {
     bool use_faster_subsampling = false; ///< sample with replacement, by splitmix64
     /// Stop a restart when |previous - objective| / |previous| <= this; nullopt = never.
     std::optional<double> early_stop_threshold = 0.0;
-    bool verbose = false;           ///< progress on stdout, in FAISS's wording
-    bool return_assignment = false; ///< fill KMeansResult::assignment and ::distances
+    bool verbose = false; ///< progress on stdout, in FAISS's wording
+    /// Fill KMeansResult::assignment and ::distances. Points that a GPU has trained on are not
+    /// brought to it again for that, unless they are a sample or its memory does not suffice.
+    bool return_assignment = false;
     /// kmeans() alone: path of a file for the state of the run, written after every hundredth of
     /// the run or every minute, and at the end; empty: none. At every moment it holds a complete
     /// state, the one before or the newest, also where the process is killed or an exception ends
@@ -182,10 +184,12 @@ FAISS_FLASH_API std::vector<KMeansResult> batch_kmeans(
 
 /// What a run is expected to take.
 struct Estimate {
-    std::string device;       ///< where it would run
-    int64_t host_bytes = 0;   ///< of the host's memory, beside the points and the result
-    int64_t device_bytes = 0; ///< of a GPU's memory, with its copy of the points; 0 on the CPU
-    double seconds = 0;       ///< with all of niter iterations in each of nredo restarts
+    std::string device;     ///< where it would run
+    int64_t host_bytes = 0; ///< of the host's memory, beside the points and the result
+    /// Of a GPU's memory, with its copy of the points; 0 on the CPU. What return_assignment takes
+    /// beside it where there is room, and does without where there is none, does not count.
+    int64_t device_bytes = 0;
+    double seconds = 0; ///< with all of niter iterations in each of nredo restarts
 };
 
 /// What kmeans() of n host points of d coordinates, or batch_kmeans() of `batch` such problems,

@@ -67,6 +67,16 @@ void check_assigned(const VectorView& points, int64_t d, const int64_t* ids) {
     }
 }
 
+Assignment assignment_into(KMeansResult& result, const Points& points, int64_t memory_limit) {
+    result.assignment.resize(static_cast<size_t>(points.n()));
+    result.distances.resize(static_cast<size_t>(points.n()));
+    return {points,
+            result.centroids.data(),
+            result.assignment.data(),
+            result.distances.data(),
+            memory_limit};
+}
+
 const Backend& backend_for_rows(
         const VectorView& points, int64_t k, Metric metric, const std::string& device) {
     KMeansOptions options;

@@ -16,6 +16,9 @@ void check_centroids(const VectorView& centroids, Metric metric);
 /// Rejects points that cannot be assigned to centroids of d coordinates, or without `ids`.
 void check_assigned(const VectorView& points, int64_t d, const int64_t* ids);
 
+/// Of the points to the result's centroids, into its assignment and distances, which get room.
+Assignment assignment_into(KMeansResult& result, const Points& points, int64_t memory_limit);
+
 /// Where points are assigned to k centroids.
 const Backend& backend_for_rows(
         const VectorView& points, int64_t k, Metric metric, const std::string& device);

@@ -1,6 +1,7 @@
 #include <faiss_flash/kmeans.h>
 
 #include <faiss_flash/core/arguments.h>
+#include <faiss_flash/core/assign.h>
 #include <faiss_flash/core/backend.h>
 #include <faiss_flash/core/checkpoint.h>
 #include <faiss_flash/core/device_choice.h>
@@ -254,28 +255,22 @@ std::vector<KMeansResult> train(
     }
 }
 
-/// Fills the assignments and distances of problems that ran together.
+/// Fills the assignments and distances of problems that ran together, where run_lloyd() has not.
 void assign_points(
         const Backend& backend,
         const std::vector<const KMeansInput*>& inputs,
         const KMeansOptions& options,
         std::vector<KMeansResult>& results) {
-    std::vector<Assignment> problems;
-    for (size_t i = 0; i < inputs.size(); i++) {
-        const VectorView& points = inputs[i]->points;
-        KMeansResult& result = results[i];
-        result.assignment.resize(static_cast<size_t>(points.n));
-        result.distances.resize(static_cast<size_t>(points.n));
-        problems.push_back(
-                {Points(points),
-                 result.centroids.data(),
-                 result.assignment.data(),
-                 result.distances.data(),
-                 options.memory_limit});
+    if (results.front().assignment.empty()) {
+        std::vector<Assignment> problems;
+        for (size_t i = 0; i < inputs.size(); i++) {
+            const Points points(inputs[i]->points);
+            problems.push_back(assignment_into(results[i], points, options.memory_limit));
+        }
+        on_backend_or_host(backend, inputs.front()->points, [&](const Backend& chosen) {
+            chosen.assign_batch(problems, results.front().k, options.metric);
+        });
     }
-    on_backend_or_host(backend, inputs.front()->points, [&](const Backend& chosen) {
-        chosen.assign_batch(problems, results.front().k, options.metric);
-    });
     for (size_t i = 0; i < inputs.size(); i++) {
         require_centroids(backend, inputs[i]->points, results[i].assignment.data());
     }

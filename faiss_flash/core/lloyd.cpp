@@ -1,5 +1,6 @@
 #include <faiss_flash/core/lloyd.h>
 
+#include <faiss_flash/core/assign.h>
 #include <faiss_flash/core/interrupt.h>
 #include <faiss_flash/core/pieces.h>
 #include <faiss_flash/core/sampling.h>
@@ -104,10 +105,28 @@ class Lloyd {
                 checkpoint_->offer([&] { return state(true, centroids_.front()); });
             }
         }
+        if (options_.return_assignment) {
+            assign_points();
+        }
         return std::move(best_);
     }
 
    private:
+    /// By what the device has of them; a sample is not all points.
+    void assign_points() {
+        std::vector<Assignment> all;
+        const bool trained_on = pieces_ && !problems_.front().points.selected();
+        for (size_t b = 0; trained_on && b < batch_; b++) {
+            all.push_back(assignment_into(best_[b], problems_[b].points, options_.memory_limit));
+        }
+        if (!trained_on || !pieces_->assign(all, k_, options_.metric)) {
+            for (KMeansResult& result : best_) {
+                result.assignment.clear();
+                result.distances.clear();
+            }
+        }
+    }
+
     /// Takes the place of the start of the run; of one problem.
     void take_up(const LloydState& state) {
         centroids_[0] = state.centroids;
@@ -231,15 +250,23 @@ class Lloyd {
     /// is touched an iteration, while the device works.
     void make_room(int64_t part, int64_t parts) {
         constexpr int64_t kLeast = 1 << 20; // values: more parts bring nothing
-        const auto all = static_cast<int64_t>(batch_ * values());
-        const int64_t wanted = std::min(all, std::max(all / parts + 1, kLeast) * part);
-        for (size_t b = 0; b < batch_; b++) {
-            const int64_t before = static_cast<int64_t>(b * values());
-            const int64_t own = std::clamp<int64_t>(wanted - before, 0, k_ * d_);
-            if (centroids_[b].size() < static_cast<size_t>(own)) {
-                centroids_[b].reserve(values());
-                centroids_[b].resize(static_cast<size_t>(own));
+        const int64_t assigned = options_.return_assignment ? problems_.front().points.view().n : 0;
+        const auto all = static_cast<int64_t>(batch_) * (k_ * d_ + 2 * assigned);
+        int64_t wanted = std::min(all, std::max(all / parts + 1, kLeast) * part);
+        const auto touch = [&wanted](auto& values, int64_t count) {
+            const int64_t own = std::min(wanted, count);
+            if (values.size() < static_cast<size_t>(own)) {
+                values.reserve(static_cast<size_t>(count));
+                values.resize(static_cast<size_t>(own));
             }
+            wanted -= own;
+        };
+        for (size_t b = 0; b < batch_; b++) {
+            touch(centroids_[b], k_ * d_);
+        }
+        for (size_t b = 0; b < batch_; b++) {
+            touch(best_[b].assignment, assigned);
+            touch(best_[b].distances, assigned);
         }
     }
 

@@ -10,7 +10,9 @@
 
 namespace faiss_flash {
 
-/// Runs all restarts over the training points of each problem, all problems at a time.
+/// Runs all restarts over the training points of each problem, all problems at a time. Where these
+/// are all points and still on a device, fills KMeansResult::assignment and ::distances when asked
+/// for; else leaves them empty, with room for the points in their capacity.
 /// @param problems  of equal n and d, more than k finite points each
 /// @param initial   of each problem [m x d] with m <= k, the same m: the first m centroids
 /// @param cuts      rows where one shard ends and the next begins, ascending; none: one shard. The

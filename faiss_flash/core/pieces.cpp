@@ -10,7 +10,7 @@ Pieces::Pieces(
         const std::vector<Problem>& problems,
         const Workload& workload,
         const std::vector<int64_t>& cuts)
-    : worker_(backend.start(workload)) {
+    : backend_(backend), worker_(backend.start(workload)) {
     const Worker::Here here(*worker_);
     try {
         make(problems, workload, cuts);
@@ -118,6 +118,34 @@ std::vector<IterationStats> Pieces::wait() {
 void Pieces::store(const std::vector<float*>& to) {
     const Worker::Here here(*worker_);
     centroids_->store(to);
+}
+
+bool Pieces::assign(const std::vector<Assignment>& problems, int64_t k, Metric metric) {
+    const Worker::Here here(*worker_);
+    const std::optional<int64_t> limit = worker_->limit_beside();
+    if (!limit) {
+        return false;
+    }
+    int64_t first = 0;
+    for (size_t i = 0; i < shards_.size(); i++) {
+        const std::vector<Points> rows = shards_[i]->rows();
+        if (rows.empty()) {
+            return false;
+        }
+        std::vector<Assignment> part;
+        for (size_t b = 0; b < rows.size(); b++) {
+            const Assignment& all = problems[b];
+            part.push_back(
+                    {rows[b], all.centroids, all.ids + first, all.distances + first, *limit});
+        }
+        try {
+            backend_.assign_batch(part, k, metric);
+        } catch (const OutOfDeviceMemory&) {
+            return false;
+        }
+        first = ends_[i];
+    }
+    return true;
 }
 
 Sums Pieces::add(Sums (Shard::*sums)()) {

@@ -34,6 +34,10 @@ class Pieces {
     std::vector<IterationStats> wait();
     /// Centroids::store().
     void store(const std::vector<float*>& to);
+    /// Backend::assign_batch() of all of the problems' points, from where the shards keep them:
+    /// nothing is brought to the device again. False, with anything written, where they keep none
+    /// or there is no room for it beside them.
+    bool assign(const std::vector<Assignment>& problems, int64_t k, Metric metric);
 
    private:
     void make(
@@ -45,6 +49,7 @@ class Pieces {
     Centroids::Iteration iteration();
     void clear();
 
+    const Backend& backend_;
     std::unique_ptr<Worker> worker_;
     std::vector<std::vector<Problem>> parts_; // of the problems, where there are several shards
     std::vector<std::unique_ptr<Shard>> shards_;

@@ -93,6 +93,9 @@ class Shard {
     virtual void assign(const float* centroids) = 0;
     /// Adds up the rows of each cluster, as assign() has found them. May be queued.
     virtual Sums sum() = 0;
+    /// The rows of each problem as they lie in the device's memory, for Backend::assign_batch(), as
+    /// long as the shard lives. None where they are read from the problems' own memory.
+    virtual std::vector<Points> rows() const { return {}; }
     /// Of each problem's last iteration that the host has seen, over all shards: what to expect of
     /// the next ones.
     virtual void told(const std::vector<IterationStats>& /*stats*/) {}
@@ -164,6 +167,9 @@ class Worker {
     virtual std::unique_ptr<Centroids> centroids(const Format& format, const Sums* squares) = 0;
     /// Of the shards that it has opened.
     virtual std::unique_ptr<Reducer> reducer(const Format& format) = 0;
+    /// Bytes of the memory limit that all that it has made leaves to Backend::assign_batch() of
+    /// Shard::rows(), 0: there is no limit; none: too few.
+    virtual std::optional<int64_t> limit_beside() const { return 0; }
 
    private:
     /// Returns where the thread was, for leave().

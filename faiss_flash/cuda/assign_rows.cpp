@@ -111,13 +111,17 @@ bool assign_loaded(
     return true;
 }
 
+int64_t rows_of_chunk(int64_t n, int64_t d) {
+    return std::min(n, std::max<int64_t>(1, kChunkBytes / (4 * d)));
+}
+
 } // namespace
 
 void assign_in_chunks(const Assignment& problem, const float* centroids, int64_t k, Metric metric) {
     const Points& points = problem.points;
     const int64_t limit = problem.memory_limit;
-    int64_t chunk = std::min(points.n(), std::max<int64_t>(1, kChunkBytes / (4 * points.d())));
-    int64_t bytes = assign_bytes(1, chunk, k, points.view(), Method::exact);
+    int64_t chunk = rows_of_chunk(points.n(), points.d());
+    int64_t bytes = chunk_bytes(points.n(), k, points.view());
     while (limit > 0 && bytes > limit && chunk > 1) {
         chunk = (chunk + 1) / 2;
         bytes = assign_bytes(1, chunk, k, points.view(), Method::exact);
@@ -145,6 +149,10 @@ void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric) {
     copy(centroids.get(), problem.centroids, count, cudaMemcpyHostToDevice, stream.get());
     check(cudaStreamSynchronize(stream.get()), "the centroids of an assignment");
     assign_in_chunks(problem, centroids.get(), k, metric);
+}
+
+int64_t chunk_bytes(int64_t n, int64_t k, const VectorView& view) {
+    return assign_bytes(1, rows_of_chunk(n, view.d), k, view, Method::exact);
 }
 
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric) {

@@ -17,6 +17,10 @@ void assign_in_chunks(const Assignment& problem, const float* centroids, int64_t
 /// The same with the problem's own centroids, which are brought to the device.
 void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric);
 
+/// Bytes of device memory that this takes, of n rows such as the view's, where no limit makes the
+/// chunks smaller.
+int64_t chunk_bytes(int64_t n, int64_t k, const VectorView& view);
+
 /// What Backend::assign_batch() does, for short rows (direct_pays()) in one kernel for all
 /// problems. False, with nothing written, where some row is not finite: the kernel takes none.
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric);

@@ -104,6 +104,23 @@ class CudaShard final : public Shard {
 
     Sums sum() override { return (*sums_)->run(rows_->ids, stream_); }
 
+    std::vector<Points> rows() const override {
+        const DeviceRows all = rows_->assigner->rows();
+        std::vector<Points> problems;
+        for (int64_t b = 0; b < all.batch; b++) {
+            VectorView view;
+            view.data = all.of_problem(b).data;
+            view.n = all.n;
+            view.d = all.d;
+            view.dtype = all.dtype;
+            view.space = MemorySpace::device;
+            view.stream = stream_;
+            view.row_stride = all.row_bytes;
+            problems.emplace_back(view);
+        }
+        return problems;
+    }
+
     void told(const std::vector<IterationStats>& stats) override {
         const double share = static_cast<double>(workload_.n) / static_cast<double>(all_rows_);
         std::vector<int64_t> redone;

@@ -1,5 +1,6 @@
 #include <faiss_flash/cuda/worker.h>
 
+#include <faiss_flash/cuda/assign_rows.h>
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/centroids.h>
 #include <faiss_flash/cuda/rows.h>
@@ -46,9 +47,9 @@ class CudaWorker final : public Worker {
     CudaWorker(int device, const Workload& workload)
         : device_(device), workload_(workload), method_(method_for(workload)) {
         const DeviceGuard guard(device);
-        const int64_t bytes = device_bytes(workload);
-        require_within(workload.memory_limit, "k-means", bytes);
-        require_room("k-means", bytes);
+        bytes_ = device_bytes(workload);
+        require_within(workload.memory_limit, "k-means", bytes_);
+        require_room("k-means", bytes_);
         stream_.emplace();
     }
     ~CudaWorker() override {
@@ -76,6 +77,20 @@ class CudaWorker final : public Worker {
         return std::make_unique<DeviceReducer>(agreed(format), stream_->get());
     }
 
+    /// Smaller chunks than without the limit may take longer than bringing the rows once more.
+    std::optional<int64_t> limit_beside() const override {
+        if (workload_.memory_limit == 0) {
+            return 0;
+        }
+        VectorView rows;
+        rows.d = workload_.d;
+        rows.dtype = rows_type(method_, workload_);
+        rows.space = MemorySpace::device;
+        const int64_t left = workload_.memory_limit - bytes_;
+        return left >= chunk_bytes(workload_.n, workload_.k, rows) ? std::make_optional(left)
+                                                                   : std::nullopt;
+    }
+
    private:
     int enter() const override {
         int before = 0;
@@ -95,8 +110,8 @@ class CudaWorker final : public Worker {
     const SumFormat& agreed(const Format& format) {
         if (!format_) {
             if (workload_.memory_limit > 0) { // what has been asked for before was of usual data
-                const int64_t bytes = device_bytes(workload_, &format);
-                require_within(workload_.memory_limit, "k-means", bytes);
+                bytes_ = device_bytes(workload_, &format);
+                require_within(workload_.memory_limit, "k-means", bytes_);
             }
             format_.emplace(stream_->get(), [&](Arena& arena) {
                 return SumFormat(format, workload_, rows_type(method_, workload_), arena);
@@ -109,6 +124,7 @@ class CudaWorker final : public Worker {
     const int device_;
     const Workload workload_;
     const Method method_;
+    int64_t bytes_ = 0; // of the device, that all takes
     std::optional<Stream> stream_;
     std::optional<Allocated<SumFormat>> format_;
 };

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -123,6 +124,74 @@ TEST(KMeans, AssignmentCoversPointsThatWereNotSampled) {
     const auto result = kmeans(input_of(x, 16), 30, options);
     ASSERT_EQ(result.assignment.size(), 5000u);
     EXPECT_EQ(test::count_wrong(Metric::l2, x, result.centroids, 16, result.assignment), 0);
+}
+
+/// Whatever was trained on, and wherever these points are when the run is over.
+TEST(KMeans, AssignmentIsWhatAssignGives) {
+    constexpr int64_t kN = 5000;
+    constexpr int64_t kD = 16;
+    constexpr int64_t kK = 30;
+    struct Bytes final : RowDecoder {
+        void decode(int64_t n, const uint8_t* codes, float* out) const override {
+            std::transform(codes, codes + n * kD, out, [](uint8_t code) { return code / 3.0f; });
+        }
+    };
+    const Bytes decoder;
+    const Floats x = test::descriptors(kN, kD, 13);
+    const std::vector<uint8_t> bytes(x.begin(), x.end());
+    std::vector<uint16_t> halves;
+    for (const float value : x) {
+        halves.push_back(static_cast<uint16_t>(0x6400 + value)); // 1024 more
+    }
+    Floats weights = test::normal(kN, 1, 14, 3, 0.5f);
+    const KMeansInput plain = input_of(x, kD);
+    KMeansInput weighted = plain;
+    weighted.weights = VectorView::of(weights.data(), kN, 1);
+    KMeansInput narrow = plain;
+    narrow.points.data = bytes.data();
+    narrow.points.dtype = DType::u8;
+    KMeansInput half = plain;
+    half.points.data = halves.data();
+    half.points.dtype = DType::f16;
+    KMeansInput decoded = narrow;
+    decoded.points.row_stride = kD;
+    decoded.points.decoder = &decoder;
+    KMeansOptions all;
+    all.niter = 4;
+    all.max_points_per_centroid = -1;
+    all.return_assignment = true;
+    KMeansOptions sampled = all;
+    sampled.max_points_per_centroid = 40;
+    KMeansOptions restarts = all;
+    restarts.nredo = 3;
+    KMeansOptions spherical = restarts;
+    spherical.metric = Metric::inner_product;
+    spherical.spherical = true;
+    KMeansOptions fast = all;
+    fast.precision = Precision::fast;
+    KMeansOptions stopped = all;
+    stopped.callback = [](const IterationStats&, double) { return false; };
+    for (const std::string& device : available_backends()) {
+        for (const KMeansInput& input : {plain, weighted, narrow, half, decoded}) {
+            for (KMeansOptions options : {all, sampled, restarts, spherical, fast, stopped}) {
+                options.device = device;
+                for (const KMeansResult& result : batch_kmeans({input, input}, kK, options)) {
+                    const float* centroids = result.centroids.data();
+                    std::vector<int64_t> ids(kN);
+                    Floats distances(kN);
+                    faiss_flash::assign(
+                            input.points,
+                            VectorView::of(centroids, kK, kD),
+                            options.metric,
+                            ids.data(),
+                            distances.data(),
+                            "cpu");
+                    EXPECT_EQ(result.assignment, ids);
+                    EXPECT_EQ(result.distances, distances);
+                }
+            }
+        }
+    }
 }
 
 TEST(KMeans, AsManyPointsAsCentroids) {

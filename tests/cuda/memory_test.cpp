@@ -322,8 +322,10 @@ TEST_F(Memory, ALimitIsObeyed) {
     KMeansOptions options = all_points(3);
     options.return_assignment = true;
     const auto expected = kmeans(input, kClusters, options);
+    const int64_t all = estimate(kPoints, kColumns, kClusters, options).device_bytes;
     options.verbose = true;
-    for (const int64_t limit : {int64_t{1} << 20, int64_t{64} << 20, int64_t{1} << 30}) {
+    constexpr int64_t kMiB = 1 << 20;
+    for (const int64_t limit : {kMiB, 64 * kMiB, all + kMiB, 1024 * kMiB}) {
         SCOPED_TRACE(limit);
         uint64_t none = 0;
         cuda::check(
@@ -334,7 +336,7 @@ TEST_F(Memory, ALimitIsObeyed) {
         const auto result = kmeans(input, kClusters, options);
         const std::string told = testing::internal::GetCapturedStdout();
         const bool fell = told.find("cannot hold it") != std::string::npos;
-        EXPECT_EQ(fell, limit < int64_t{1} << 27) << told;
+        EXPECT_EQ(fell, limit < all) << told;
         EXPECT_LE(pool_attribute(cudaMemPoolAttrUsedMemHigh), limit);
         EXPECT_EQ(result.centroids, expected.centroids);
         EXPECT_EQ(result.assignment, expected.assignment);
@@ -342,7 +344,7 @@ TEST_F(Memory, ALimitIsObeyed) {
     const auto rows = test::to_device(x.data(), x.size() * 4);
     input.points.data = rows.get();
     input.points.space = MemorySpace::device;
-    options.memory_limit = 1 << 20;
+    options.memory_limit = kMiB;
     EXPECT_THROW(kmeans(input, kClusters, options), OutOfDeviceMemory);
     options.memory_limit = -1;
     EXPECT_THROW(kmeans(input, kClusters, options), InvalidArgument);

@@ -193,5 +193,60 @@ TEST_F(RowsOnDevice, AreTakenFromTheirStream) {
     cudaStreamDestroy(other);
 }
 
+/// Codes of a byte a column; counts the rows.
+struct CountingDecoder final : RowDecoder {
+    explicit CountingDecoder(int64_t columns) : d(columns) {}
+    void decode(int64_t n, const uint8_t* codes, float* out) const override {
+        rows += n;
+        for (int64_t i = 0; i < n * d; i++) {
+            out[i] = 0.3f * static_cast<float>(codes[i]);
+        }
+    }
+    const int64_t d;
+    mutable std::atomic<int64_t> rows{0};
+};
+
+/// Rows of the host come to the device once, also where they are assigned in the end, unless there
+/// is no room for that beside all else.
+TEST_F(RowsOnDevice, ComeThereOnce) {
+    constexpr int64_t kRows = 60000;
+    constexpr int64_t kColumns = 64;
+    constexpr int64_t kClusters = 100;
+    const Floats x = test::descriptors(kRows, kColumns, 5);
+    const std::vector<uint8_t> codes(x.begin(), x.end());
+    const CountingDecoder decoder(kColumns);
+    KMeansInput input;
+    input.points.data = codes.data();
+    input.points.n = kRows;
+    input.points.d = input.points.row_stride = kColumns;
+    input.points.decoder = &decoder;
+    KMeansOptions options = on("cuda");
+    options.nredo = 2;
+    options.max_points_per_centroid = -1;
+    options.return_assignment = true;
+    options.device = "cpu";
+    const auto expected = kmeans(input, kClusters, options);
+    options.device = "cuda";
+    const int64_t all = estimate(kRows, kColumns, kClusters, options).device_bytes;
+    struct Case {
+        const char* name;
+        int64_t limit, decoded;
+    };
+    for (const Case& one : {
+                 Case{"no limit", 0, kRows},
+                 Case{"room for both", 3 * all, kRows},
+                 Case{"room for one", all + (1 << 20), 2 * kRows},
+         }) {
+        SCOPED_TRACE(one.name);
+        options.memory_limit = one.limit;
+        decoder.rows = 0;
+        const auto result = kmeans(input, kClusters, options);
+        EXPECT_EQ(decoder.rows, one.decoded);
+        EXPECT_EQ(result.centroids, expected.centroids);
+        EXPECT_EQ(result.assignment, expected.assignment);
+        EXPECT_EQ(result.distances, expected.distances);
+    }
+}
+
 } // namespace
 } // namespace faiss_flash

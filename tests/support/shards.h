@@ -125,6 +125,22 @@ inline std::vector<int64_t> random_cuts(int64_t n, size_t count, std::mt19937& g
     return cuts;
 }
 
+/// Shards on a device have had their rows assigned; others leave that to the caller.
+inline void expect_assigned(
+        const Backend& backend, const Points& points, Metric metric, const KMeansResult& result) {
+    if (&backend == &host_backend()) {
+        EXPECT_TRUE(result.assignment.empty());
+        EXPECT_TRUE(result.distances.empty());
+        return;
+    }
+    std::vector<int64_t> ids(static_cast<size_t>(points.n()));
+    Floats distances(ids.size());
+    const float* centroids = result.centroids.data();
+    host_backend().assign(points, centroids, result.k, metric, ids.data(), distances.data());
+    EXPECT_EQ(result.assignment, ids);
+    EXPECT_EQ(result.distances, distances);
+}
+
 inline void expect_same_for_any_cuts(const Backend& backend) {
     std::mt19937 generator(1);
     for (const ShardedRun& run : sharded_runs()) {
@@ -145,14 +161,20 @@ inline void expect_same_for_any_cuts(const Backend& backend) {
             problems.push_back({Points(view), run.weighted ? weights.data() : nullptr});
             initial.emplace_back(x.begin(), x.begin() + run.given * run.d);
         }
-        const auto expected = run_lloyd(backend, problems, initial, run.k, run.options);
+        KMeansOptions options = run.options;
+        options.return_assignment = true;
+        const auto expected = run_lloyd(backend, problems, initial, run.k, options);
+        for (size_t b = 0; b < expected.size(); b++) {
+            expect_assigned(backend, problems[b].points, options.metric, expected[b]);
+        }
         for (const size_t shards : {2, 3}) {
             const auto cuts = random_cuts(run.n, shards - 1, generator);
             SCOPED_TRACE(testing::Message() << "cut at " << testing::PrintToString(cuts));
-            const auto got =
-                    run_lloyd(backend, problems, initial, run.k, run.options, nullptr, cuts);
+            const auto got = run_lloyd(backend, problems, initial, run.k, options, nullptr, cuts);
             for (size_t b = 0; b < expected.size(); b++) {
                 EXPECT_EQ(got[b].centroids, expected[b].centroids);
+                EXPECT_EQ(got[b].assignment, expected[b].assignment);
+                EXPECT_EQ(got[b].distances, expected[b].distances);
                 ASSERT_EQ(got[b].iterations.size(), expected[b].iterations.size());
                 for (size_t i = 0; i < expected[b].iterations.size(); i++) {
                     const IterationStats& mine = got[b].iterations[i];

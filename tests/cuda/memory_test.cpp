@@ -224,6 +224,14 @@ TEST_F(Memory, NoRoomForTheWork) {
     on_device.points.space = MemorySpace::device;
     std::vector<int64_t> ids(300000);
     const VectorView table = VectorView::of(x.data(), 50, 64);
+    { // for iterations, but not for the assignment beside them
+        const auto bytes = static_cast<size_t>(estimate(300000, 64, 50, options).device_bytes);
+        const auto most = take_all_but(bytes + (size_t{20} << 20));
+        const auto result = kmeans(on_host, 50, options);
+        EXPECT_EQ(result.centroids, expected.centroids);
+        EXPECT_EQ(result.assignment, expected.assignment);
+        EXPECT_EQ(result.distances, expected.distances);
+    }
     {
         const auto everything = take_all_but(size_t{40} << 20);
         int told = 0;

@@ -1,19 +1,15 @@
 // Compiled without contraction: means and gains have the CPU backend's bits.
 //
 // Budget: K d limbs 8 bytes once, K d 4 read and written.
-#include <faiss_flash/core/objective.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/means.h>
+#include <faiss_flash/cuda/update/fold.cuh>
 
 namespace faiss_flash::cuda {
 
 namespace {
 
 constexpr int kThreads = 128;
-
-__device__ DoubleDouble shuffled(DoubleDouble value, int width) {
-    return {__shfl_xor_sync(~0u, value.high, width), __shfl_xor_sync(~0u, value.low, width)};
-}
 
 struct MeanArguments {
     long long* sums;
@@ -33,7 +29,6 @@ struct MeanArguments {
 
 /// One warp a cluster, whose lanes are the objective's (core/objective.h).
 __global__ void mean_kernel(const MeanArguments arguments) {
-    static_assert(kColumnLanes == 32);
     const int64_t cluster = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     if (cluster >= arguments.clusters) {
@@ -95,9 +90,7 @@ __global__ void mean_kernel(const MeanArguments arguments) {
             }
         }
     }
-    for (int width = 16; width > 0; width /= 2) {
-        gain = add(gain, shuffled(gain, width)); // all have read the count, too
-    }
+    gain = fold_warp(gain); // all have read the count, too
     for (int place = lane; !arguments.keep && place < arguments.limbs * layout.places;
          place += 32) {
         row[place] = 0;

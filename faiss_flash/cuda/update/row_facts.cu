@@ -6,7 +6,8 @@
 // Ranges: a thread takes a column of every so-many-th row.
 // Squares:
 // 1. A group of lanes takes a row, four columns a lane: x^2 is exact in float64, and is cut into
-//    64-bit integers, limb after limb (core/fixed_point.h).
+//    64-bit integers, limb after limb (core/fixed_point.h). A block brings its rows together in
+//    shared memory: additions to one address of the device's wait for each other.
 // 2. One warp a problem adds up its columns in pairs of doubles.
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/buffer.h>
@@ -15,6 +16,8 @@
 #include <faiss_flash/cuda/update/layout.h>
 #include <faiss_flash/cuda/update/row_facts.h>
 #include <faiss_flash/cuda/row_part.cuh>
+#include <faiss_flash/cuda/update/fold.cuh>
+#include <faiss_flash/cuda/update/limb.cuh>
 
 #include <algorithm>
 #include <cmath>
@@ -105,51 +108,81 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll(kUnrolled)
                 for (int limb = 0; limb < kMostLimbs; limb++) {
                     if (limb < limbs) {
-                        const double shifted = rest + FixedPoint::kRoundMagic;
-                        mine[v][limb] += __double_as_longlong(shifted) -
-                                         __double_as_longlong(FixedPoint::kRoundMagic);
-                        rest = (rest - (shifted - FixedPoint::kRoundMagic)) * limb_step;
+                        mine[v][limb] += take_limb(rest, limb_step);
                     }
                 }
             }
         }
     }
+    __shared__ long long warp_sums[kThreads / 32][32 * kVector]; // of a limb, by column
+    const auto thread = static_cast<int>(threadIdx.x);
+    const int first_column = static_cast<int>(blockIdx.y) * layout.slice();
+#pragma unroll(kUnrolled)
+    for (int limb = 0; limb < kMostLimbs; limb++) {
+        if (limb < limbs) {
 #pragma unroll
-    for (int v = 0; v < kVector; v++) {
-#pragma unroll
-        for (int limb = 0; limb < kMostLimbs; limb++) {
-            if (limb < limbs && column + v < d) {
-                atomicAdd(
-                        sums + (problem * limbs + limb) * d + column + v,
-                        static_cast<unsigned long long>(mine[v][limb]));
+            for (int v = 0; v < kVector; v++) {
+                long long sum = mine[v][limb];
+                for (int distance = lanes; distance < 32; distance *= 2) { // the warp's rows
+                    sum += __shfl_xor_sync(~0u, sum, distance);
+                }
+                if (thread % 32 < lanes) {
+                    warp_sums[thread / 32][thread % 32 * kVector + v] = sum;
+                }
             }
+            __syncthreads();
+            if (thread < layout.slice() && first_column + thread < d) {
+                long long sum = 0;
+#pragma unroll
+                for (int warp = 0; warp < kThreads / 32; warp++) {
+                    sum += warp_sums[warp][thread];
+                }
+                atomicAdd(
+                        sums + (problem * limbs + limb) * d + first_column + thread,
+                        static_cast<unsigned long long>(sum));
+            }
+            __syncthreads();
         }
     }
 }
 
 /// One warp a problem, in the host's order.
 __global__ void total_kernel(const SquareArguments arguments, DoubleDouble* squares) {
-    static_assert(kColumnLanes == 32);
-    __shared__ DoubleDouble lanes[kColumnLanes];
     const int64_t d = arguments.d;
     const int limbs = arguments.limbs;
     const int64_t problem = blockIdx.x;
+    const double limb_unit = 1 / arguments.limb_step;
+    constexpr int kEach = 4; // columns whose loads are on their way together
     DoubleDouble mine{};
-    for (int64_t column = threadIdx.x; column < d; column += kColumnLanes) {
-        const auto part = [&](int limb) {
-            return of_integer(
-                    static_cast<int64_t>(arguments.sums[(problem * limbs + limb) * d + column]));
+    for (int64_t first = threadIdx.x; first < d; first += kEach * kColumnLanes) {
+        const auto column = [&](int i) { return min(first + i * kColumnLanes, d - 1); };
+        const auto part = [&](int limb, int i) {
+            const int64_t at = (problem * limbs + limb) * d + column(i);
+            return of_integer(static_cast<int64_t>(arguments.sums[at]));
         };
-        DoubleDouble total = part(limbs - 1);
-        for (int limb = limbs - 2; limb >= 0; limb--) {
-            total = add(scaled(total, 1 / arguments.limb_step), part(limb));
+        DoubleDouble totals[kEach];
+        double units[kEach];
+#pragma unroll
+        for (int i = 0; i < kEach; i++) {
+            units[i] = arguments.units[problem * d + column(i)];
+            totals[i] = part(limbs - 1, i);
         }
-        mine = add(mine, scaled(total, arguments.units[problem * d + column]));
+        for (int limb = limbs - 2; limb >= 0; limb--) {
+#pragma unroll
+            for (int i = 0; i < kEach; i++) {
+                totals[i] = add(scaled(totals[i], limb_unit), part(limb, i));
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < kEach; i++) {
+            if (first + i * kColumnLanes < d) {
+                mine = add(mine, scaled(totals[i], units[i]));
+            }
+        }
     }
-    lanes[threadIdx.x] = mine;
-    __syncwarp();
+    mine = fold_warp(mine);
     if (threadIdx.x == 0) {
-        squares[problem] = fold(lanes, kColumnLanes);
+        squares[problem] = mine;
     }
 }
 

@@ -1,9 +1,11 @@
 /// Sums and means on the device against exact ones, over runs that move some of the points.
+#include <faiss_flash/cpu/cluster_sums.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
 #include <faiss_flash/cuda/update/means.h>
 #include <faiss_flash/cuda/update/row_facts.h>
+#include <faiss_flash/cuda/update/row_sums.h>
 
 #include <cuda/device_data.h>
 #include <support/data.h>
@@ -48,6 +50,14 @@ struct Rows {
         values[static_cast<size_t>(shape.d)] += shape.outlier;
         if (shape.dtype == DType::f32) {
             data = test::to_device(values.data(), values.size() * 4);
+        } else if (dtype_size(shape.dtype) == 1) {
+            const float lowest = shape.dtype == DType::i8 ? -128.0f : 0.0f;
+            std::vector<uint8_t> raw(values.size());
+            for (size_t i = 0; i < values.size(); i++) {
+                values[i] = std::clamp(std::round(50 * values[i]), lowest, lowest + 255);
+                raw[i] = static_cast<uint8_t>(static_cast<int>(values[i]));
+            }
+            data = test::to_device(raw.data(), raw.size());
         } else {
             const bool bf16 = shape.dtype == DType::bf16;
             std::vector<uint16_t> raw(values.size());
@@ -67,6 +77,11 @@ struct Rows {
         return {data.get(), shape.dtype, shape.batch, shape.n, shape.d, row_bytes};
     }
     const float* weights_on_device() const { return static_cast<float*>(device_weights.get()); }
+    /// On the host, as float32.
+    Points of_problem(int64_t b) const {
+        const float* first = values.data() + b * shape.n * shape.d;
+        return Points(VectorView::of(first, shape.n, shape.d));
+    }
 };
 
 /// Everything of an update that is made once.
@@ -76,8 +91,8 @@ struct Update {
     Allocated<SumFormat> format;
     Allocated<ClusterSums> sums;
 
-    explicit Update(const Rows& rows)
-        : workload(workload_of(rows.shape)),
+    explicit Update(const Rows& rows, Metric metric = Metric::inner_product)
+        : workload(workload_of(rows.shape, metric)),
           agreed(Format::plan(facts_of(rows), workload)),
           format(nullptr,
                  [&](Arena& arena) {
@@ -99,12 +114,12 @@ struct Update {
         extremes->find(rows.on_device(), nullptr);
         return extremes->facts(nullptr);
     }
-    static Workload workload_of(const Case& shape) {
+    static Workload workload_of(const Case& shape, Metric metric) {
         return {shape.batch,
                 shape.n,
                 shape.d,
                 shape.k,
-                Metric::inner_product,
+                metric,
                 shape.dtype,
                 Precision::exact,
                 shape.weighted,
@@ -220,6 +235,76 @@ TEST_P(UpdateOnDevice, IsExactAfterAnyMoves) {
     }
 }
 
+/// Not only the means, but the integers that they come from: other shards' may be the CPU's.
+TEST_P(UpdateOnDevice, HasTheIntegersOfTheCpu) {
+    const Rows rows(GetParam());
+    Update update(rows);
+    const Case& shape = rows.shape;
+    const auto ids = random_ids(shape, 5);
+    const auto device_ids = test::to_device(ids.data(), ids.size() * 4);
+    const Sums sums = update.sums->run(static_cast<const int32_t*>(device_ids.get()), nullptr);
+    const SumFormat& format = *update.format;
+    const auto got = test::to_host<int64_t>(sums.data, static_cast<size_t>(format.sums.counts()));
+    const int64_t columns = shape.d + 1;
+    std::vector<int64_t> expected(static_cast<size_t>(shape.k * format.limbs * columns));
+    std::vector<int64_t> sizes(static_cast<size_t>(shape.k));
+    const int64_t compared = shape.weighted ? columns : shape.d;
+    for (int64_t b = 0; b < shape.batch; b++) {
+        const Points points = rows.of_problem(b);
+        cpu::ClusterSums on_cpu(points, shape.weighted ? rows.weights.data() : nullptr);
+        const FixedPoint& integers = update.agreed.columns[static_cast<size_t>(b)];
+        on_cpu.start(integers, shape.k, format.limbs * columns, expected.data(), sizes.data());
+        const auto first_id = ids.begin() + b * shape.n;
+        on_cpu.run(std::vector<int32_t>(first_id, first_id + shape.n));
+        const auto got_sizes = got.begin() + format.sums.sizes() + b * shape.k;
+        ASSERT_TRUE(std::equal(sizes.begin(), sizes.end(), got_sizes)) << b;
+        for (int64_t row = 0; row < shape.k * format.limbs; row++) {
+            const int64_t* got_row =
+                    got.data() + (b * shape.k * format.limbs + row) * format.layout.places;
+            for (int64_t column = 0; column < compared; column++) {
+                const int place = column < shape.d ? format.layout.place(static_cast<int>(column))
+                                                   : format.layout.places - 1;
+                ASSERT_EQ(got_row[place], expected[static_cast<size_t>(row * columns + column)])
+                        << "problem " << b << " limb of a cluster " << row << " column " << column;
+            }
+        }
+    }
+}
+
+TEST_P(UpdateOnDevice, HasTheSquaresOfTheCpu) {
+    const Rows rows(GetParam());
+    const Case& shape = rows.shape;
+    if (shape.weighted) {
+        GTEST_SKIP() << "weighted rows have no squares";
+    }
+    Update update(rows, Metric::l2);
+    const Sums squares = update.sums->squares();
+    const test::Output<DoubleDouble> totals(static_cast<size_t>(shape.batch));
+    total_squares(*update.format, squares.data, totals.get(), nullptr);
+    const auto got = test::to_host<int64_t>(squares.data, static_cast<size_t>(squares.count));
+    const auto got_totals = totals.read();
+    EXPECT_TRUE(totals.margin_is_untouched());
+    const int64_t of_problem = update.format->square_limbs * shape.d;
+    for (int64_t b = 0; b < shape.batch; b++) {
+        const Points points = rows.of_problem(b);
+        const FixedPoint& format = update.agreed.squares[static_cast<size_t>(b)];
+        std::vector<int64_t> expected(static_cast<size_t>(of_problem));
+        cpu::ClusterSums(points, nullptr).add_squares(format, expected.data());
+        ASSERT_TRUE(std::equal(expected.begin(), expected.end(), got.begin() + b * of_problem))
+                << b;
+        const DoubleDouble total = sum_of_columns(format, expected.data(), shape.d);
+        EXPECT_EQ(got_totals[static_cast<size_t>(b)].high, total.high) << b;
+        EXPECT_EQ(got_totals[static_cast<size_t>(b)].low, total.low) << b;
+    }
+}
+
+/// Shapes below are of the way that they are named for.
+TEST_P(UpdateOnDevice, AddsFewRowsWithoutSorting) {
+    const Case& shape = GetParam();
+    const DeviceRows rows{nullptr, shape.dtype, shape.batch, shape.n, shape.d, 0};
+    EXPECT_EQ(are_few(rows, shape.k), std::string(shape.name).rfind("few", 0) == 0);
+}
+
 /// Ids that are none are counted, and index nothing.
 TEST_P(UpdateOnDevice, CountsInvalidIds) {
     const Rows rows(GetParam());
@@ -230,7 +315,7 @@ TEST_P(UpdateOnDevice, CountsInvalidIds) {
     for (const int32_t none : {-1, k, 0x7FFFFFFF, std::numeric_limits<int32_t>::min()}) {
         std::vector<int32_t> spoilt = ids;
         for (size_t i = 0; i < 30; i++) {
-            spoilt[i * 97] = none;
+            spoilt[i * static_cast<size_t>(rows.shape.n / 30)] = none;
         }
         run(update, rows, spoilt, 30);
     }
@@ -245,8 +330,27 @@ INSTANTIATE_TEST_SUITE_P(
                 Case{"f32", DType::f32, 1, 50021, 300, 128},
                 Case{"f16", DType::f16, 1, 50021, 300, 128},
                 Case{"bf16", DType::bf16, 1, 50021, 300, 128},
-                Case{"one_block", DType::f16, 3, 4001, 70, 64},
+                Case{"few", DType::f32, 1, 4096, 64, 128},
+                Case{"few_f16", DType::f16, 3, 4001, 70, 64},
+                Case{"few_u8", DType::u8, 2, 4001, 70, 40},
+                Case{"few_i8", DType::i8, 1, 16384, 256, 24},
+                Case{"few_odd_rows", DType::bf16, 2, 4002, 70, 33},
+                Case{"few_odd_rows_f32", DType::f32, 1, 4003, 8, 7},
+                Case{"few_odd_rows_i8", DType::i8, 3, 1001, 70, 13},
+                Case{"few_of_one_column", DType::f16, 1, 3001, 19, 1},
+                Case{"few_of_many_columns", DType::f16, 1, 3001, 50, 776},
+                Case{"few_of_one_cluster", DType::f32, 2, 509, 1, 20},
+                Case{"few_of_many_problems", DType::f32, 150, 301, 16, 8},
+                Case{"few_outlier", DType::f32, 1, 3001, 40, 12, false, 1e15f},
+                Case{"few_far_outlier", DType::f32, 1, 3001, 40, 13, false, 1e37f},
+                Case{"few_weighted", DType::f32, 1, 3001, 40, 12, true},
+                Case{"few_weighted_outlier", DType::f32, 1, 3001, 40, 140, true, 1e15f},
+                Case{"few_weighted_odd_rows", DType::f16, 1, 3002, 40, 13, true},
+                Case{"one_block", DType::f16, 5, 16001, 70, 64},
+                Case{"one_block_weighted", DType::f32, 1, 16001, 20, 12, true},
                 Case{"one_block_f32", DType::f32, 1, 16384, 1, 20},
+                Case{"bytes", DType::u8, 2, 20011, 130, 24},
+                Case{"signed_bytes", DType::i8, 1, 20011, 130, 13},
                 Case{"batch", DType::f16, 5, 20011, 130, 24},
                 Case{"odd_rows", DType::f16, 2, 20011, 130, 33},
                 Case{"odd_rows_f32", DType::f32, 1, 20011, 130, 7},
@@ -256,7 +360,8 @@ INSTANTIATE_TEST_SUITE_P(
                 Case{"more_clusters_than_chunks_hold", DType::f32, 2, 30011, 8192, 8},
                 Case{"outlier", DType::f32, 1, 20011, 40, 12, false, 1e15f},
                 Case{"far_outlier", DType::f32, 1, 20011, 40, 12, false, 1e37f},
-                Case{"weighted", DType::f32, 1, 20011, 40, 12, true}),
+                Case{"weighted", DType::f32, 1, 20011, 40, 12, true},
+                Case{"weighted_odd_rows", DType::f16, 1, 20011, 40, 133, true}),
         [](const auto& tested) { return std::string(tested.param.name); });
 
 } // namespace

@@ -5,10 +5,12 @@
 // 1. The points that moved are found; where they are many, all points are taken.
 // 2. They are sorted by cluster.
 // 3. Rows are gathered in that order and summed up in integers.
+// Few rows take none of these steps (row_sums.cu).
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/runtime/check.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
 #include <faiss_flash/cuda/update/row_facts.h>
+#include <faiss_flash/cuda/update/row_sums.h>
 #include <faiss_flash/cuda/elements.cuh>
 #include <faiss_flash/cuda/update/sums.cuh>
 
@@ -25,8 +27,7 @@ constexpr int kMostRun = 64; // points of a group of lanes: pieces add up in 32 
 /// The same as sum_kernel() for weights, and for values that float32 arithmetic cannot cut: a
 /// thread sums a column in float64 and integers.
 template <class Element>
-__global__ void general_sum_kernel(
-        const SumArguments arguments, const float* weights, const double* units) {
+__global__ void general_sum_kernel(const SumArguments arguments, const float* weights) {
     __shared__ int2 order[kChunk];
     __shared__ float chunk_weights[kChunk];
     const auto problem = static_cast<int32_t>(blockIdx.z);
@@ -42,23 +43,21 @@ __global__ void general_sum_kernel(
     }
     __syncthreads();
     const int places = arguments.layout.places;
-    const int last = weights ? places : places - 1;
-    for (int place = static_cast<int>(threadIdx.x); place < last; place += kThreads) {
-        const double scale = 1 / units[problem * (arguments.d + 1) + place];
+    const int columns = weights ? arguments.d + 1 : arguments.d; // the last one sums the weights
+    for (int column = static_cast<int>(threadIdx.x); column < columns; column += kThreads) {
+        const int place = column < arguments.d ? arguments.layout.place(column) : places - 1;
+        const double scale = arguments.scales[problem * (arguments.d + 1) + column];
         long long mine[FixedPoint::kMaxLimbs] = {};
         long long gained = 0;
         for (int i = 0; i < count; i++) {
             const int64_t point = first_point + (order[i].x & ~Entries::kTaken);
             const auto* row =
                     reinterpret_cast<const Element*>(arguments.rows + point * arguments.row_bytes);
-            const float x = place < arguments.d ? static_cast<float>(row[place]) : 1.0f;
+            const float x = column < arguments.d ? static_cast<float>(row[column]) : 1.0f;
             gained += order[i].x < 0 ? -1 : 1;
             double rest = double{chunk_weights[i]} * double{x} * scale;
             for (int limb = 0; limb < arguments.limbs; limb++) {
-                const double shifted = rest + FixedPoint::kRoundMagic;
-                mine[limb] += __double_as_longlong(shifted) -
-                              __double_as_longlong(FixedPoint::kRoundMagic);
-                rest = (rest - (shifted - FixedPoint::kRoundMagic)) * arguments.limb_step;
+                mine[limb] += take_limb(rest, arguments.limb_step);
             }
             const int cluster = order[i].y;
             if (i + 1 == count || order[i + 1].y != cluster) {
@@ -69,7 +68,7 @@ __global__ void general_sum_kernel(
                     atomicAdd(to + limb * places, static_cast<unsigned long long>(mine[limb]));
                     mine[limb] = 0;
                 }
-                if (place == 0) {
+                if (column == 0) {
                     atomicAdd(
                             arguments.counts + first_cluster + cluster,
                             static_cast<unsigned long long>(gained));
@@ -107,13 +106,16 @@ ClusterSums::ClusterSums(
     : rows_(rows),
       weights_(weights),
       format_(format),
-      order_(rows.batch, rows.n, format.workload.k, arena),
       sums_(arena.take<int64_t>(format.sums.count())),
       squares_(
               format.has_squares ? arena.take<int64_t>(rows.batch * format.square_limbs * rows.d)
                                  : nullptr) {
-    if (!EntryOrder::is_short(rows.n, format.workload.k)) {
-        moved_.emplace(rows.batch, rows.n, format.workload.k, arena);
+    const int64_t k = format.workload.k;
+    if (!are_few(rows, k)) {
+        order_.emplace(rows.batch, rows.n, k, arena);
+    }
+    if (!EntryOrder::is_short(rows.n, k)) {
+        moved_.emplace(rows.batch, rows.n, k, arena);
     }
 }
 
@@ -148,10 +150,10 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
     arguments.rows = static_cast<const uint8_t*>(rows_.data);
     arguments.row_bytes = rows_.row_bytes;
     arguments.entries = entries;
-    arguments.order = order_.get();
+    arguments.order = order_->get();
     arguments.d = static_cast<int>(rows_.d);
     arguments.layout = format_.layout;
-    arguments.scale = format_.upper_scale;
+    arguments.scales = format_.scales;
     arguments.lower_bits = format_.limb_bits - kUpperBits;
     arguments.limbs = format_.limbs;
     arguments.limb_step = format_.limb_step;
@@ -162,8 +164,7 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
         using Element = decltype(element);
         if (!format_.in_float) {
             const dim3 grid(blocks_of(rows_.n, kChunk), 1, batch);
-            general_sum_kernel<Element>
-                    <<<grid, kThreads, 0, stream>>>(arguments, weights_, format_.units);
+            general_sum_kernel<Element><<<grid, kThreads, 0, stream>>>(arguments, weights_);
             return;
         }
         const int groups = kSumThreads / format_.layout.lanes();
@@ -188,6 +189,10 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
 
 Sums ClusterSums::run(const int32_t* ids, cudaStream_t stream) {
     const SumsLayout& layout = format_.sums;
+    if (!order_) {
+        add_rows(rows_, weights_, ids, format_, sums_, stream);
+        return {sums_, layout.count(), 0};
+    }
     Entries entries{};
     entries.ids = ids;
     entries.n = static_cast<int32_t>(rows_.n);
@@ -201,7 +206,7 @@ Sums ClusterSums::run(const int32_t* ids, cudaStream_t stream) {
         clear_kernel<<<grid, kThreads, 0, stream>>>(entries, data, sums, data + layout.sizes());
         check_launch("clearing the sums");
     }
-    order_.run(entries, counts(), stream);
+    order_->run(entries, counts(), stream);
     sum(entries, stream);
     return {sums_, layout.count(), moved_ ? layout.counts() : 0};
 }

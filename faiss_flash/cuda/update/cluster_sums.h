@@ -40,11 +40,11 @@ class ClusterSums {
     const DeviceRows rows_;
     const float* const weights_;
     const SumFormat& format_;
-    /// Where the sums are those of the last run; none of few rows, whose sums are zeros between
-    /// runs: who reads them clears them.
+    /// Where the sums are those of the last run; none of a short sort and of few rows, whose sums
+    /// are zeros between runs: who reads them clears them.
     std::optional<MovedPoints> moved_;
-    EntryOrder order_;
-    int64_t* sums_;    ///< in format.sums
+    std::optional<EntryOrder> order_; ///< none of few rows
+    int64_t* sums_;                   ///< in format.sums
     int64_t* squares_; ///< [batch x square_limbs x d]; null unless the format has them
 };
 

@@ -14,12 +14,12 @@ struct SumLayout {
     int places = 0;      ///< of a limb, the last one for the sum of the weights
 
     SumLayout() = default;
-    /// For d columns, of which a lane takes at most `vector` that lie side by side: a power of two.
+    /// For d columns, of which a lane takes `vector` that lie side by side: a power of two.
     SumLayout(int64_t d, int64_t vector) {
         while ((1 << vector_bits) < vector) {
             vector_bits++;
         }
-        while (vector > 1 && lanes() < 32 && slice() < d) {
+        while (lanes() < 32 && slice() < d) {
             lane_bits++;
         }
         places = static_cast<int>((d + slice() - 1) / slice()) * slice() + 1;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -38,35 +39,27 @@ SumFormat::SumFormat(const Format& format, const Workload& work, DType rows, Are
     }
     const bool vectors = reads_vectors(rows, workload.d);
     const int64_t columns_read = vectors ? vector_columns(dtype_size(rows)) : kSingles;
-    layout = SumLayout(workload.d, in_float ? columns_read : 1);
+    layout = SumLayout(workload.d, columns_read);
     sums = {workload.batch, workload.k, int64_t{limbs} * layout.places, workload.weighted};
     const int64_t columns = workload.batch * (workload.d + 1);
-    units = arena.take<double>(columns);
-    upper_scale = arena.take<float>(columns);
-    square_units = has_squares ? arena.take<double>(workload.batch * workload.d) : nullptr;
+    const int64_t squares = has_squares ? workload.batch * workload.d : 0;
+    scales = arena.take<double>(2 * columns + squares);
+    units = scales + columns;
+    square_units = units + columns;
 }
 
 void SumFormat::load(const Format& format, cudaStream_t stream) {
-    std::vector<double> one_over_scale;
-    std::vector<float> upper;
-    for (const FixedPoint& columns : format.columns) {
-        for (const double scale : columns.scale) {
-            one_over_scale.push_back(1 / scale);
-            upper.push_back(static_cast<float>(std::ldexp(scale, kUpperBits - limb_bits)));
+    std::vector<double> all; // one copy: scales, units, square_units
+    const auto append = [&](const std::vector<FixedPoint>& formats, const auto& value) {
+        for (const FixedPoint& one : formats) {
+            std::transform(one.scale.begin(), one.scale.end(), std::back_inserter(all), value);
         }
-    }
-    const auto copy_all = [&](auto* to, const auto& from) {
-        copy(to, from.data(), static_cast<int64_t>(from.size()), cudaMemcpyHostToDevice, stream);
     };
-    copy_all(units, one_over_scale);
-    copy_all(upper_scale, upper);
-    one_over_scale.clear();
-    for (const FixedPoint& squares : format.squares) {
-        for (const double scale : squares.scale) {
-            one_over_scale.push_back(1 / scale);
-        }
-    }
-    copy_all(square_units, one_over_scale);
+    const auto inverse = [](double scale) { return 1 / scale; };
+    append(format.columns, [](double scale) { return scale; });
+    append(format.columns, inverse);
+    append(format.squares, inverse);
+    copy(scales, all.data(), static_cast<int64_t>(all.size()), cudaMemcpyHostToDevice, stream);
 }
 
 } // namespace faiss_flash::cuda

@@ -13,7 +13,8 @@ namespace faiss_flash::cuda {
 struct SumFormat {
     /// rows: DeviceRows' type.
     SumFormat(const Format& format, const Workload& workload, DType rows, Arena& arena);
-    /// Fills the arrays. Waits only for the host's own memory to be read.
+    /// Fills the arrays, which lie one behind the other. Waits only for the host's own memory to be
+    /// read.
     void load(const Format& format, cudaStream_t stream);
 
     Workload workload;
@@ -25,9 +26,9 @@ struct SumFormat {
     bool in_float;        ///< sums by float32 arithmetic are exact
     SumLayout layout;     ///< of a cluster's columns
     SumsLayout sums;      ///< of all
-    double* units;        ///< [batch x (d + 1)] 1 / scale of the first limb
-    float* upper_scale;   ///< [batch x (d + 1)] scale of the upper piece of the first limb
-    double* square_units; ///< [batch x d] as units, of squares; null without them
+    double* scales;       ///< [batch x (d + 1)] of the first limb
+    double* units;        ///< [batch x (d + 1)] 1 / scale
+    double* square_units; ///< [batch x d] as units, of squares; where there are any
 };
 
 /// What float32 can round to an integer by an addition: bits of the upper piece of a first limb.

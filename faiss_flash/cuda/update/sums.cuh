@@ -12,10 +12,10 @@
 ///    additions, which come to the same in any order. Entries taken away have their signs turned.
 #pragma once
 
-#include <faiss_flash/core/fixed_point.h>
 #include <faiss_flash/cuda/update/entries.h>
 #include <faiss_flash/cuda/update/layout.h>
 #include <faiss_flash/cuda/row_part.cuh>
+#include <faiss_flash/cuda/update/limb.cuh>
 
 #include <cstdint>
 
@@ -29,7 +29,7 @@ struct SumArguments {
     int d;
     int chunk; ///< entries of a block
     SumLayout layout;
-    const float* scale; ///< [batch x (d + 1)] of the upper piece
+    const double* scales; ///< [batch x (d + 1)] of the first limb
     int lower_bits;
     int limbs;
     double limb_step;
@@ -97,16 +97,11 @@ struct Pieces {
 __device__ inline void add_rest(
         float x, float scale, const SumArguments& arguments, unsigned long long* first_limb) {
     double left = static_cast<double>(x) * scale * static_cast<double>(1 << arguments.lower_bits);
-    left -= rint(left);
+    take_limb(left, arguments.limb_step);
     for (int limb = 1; limb < arguments.limbs && left != 0; limb++) {
-        left *= arguments.limb_step;
-        const double shifted = left + FixedPoint::kRoundMagic;
-        const long long integer =
-                __double_as_longlong(shifted) - __double_as_longlong(FixedPoint::kRoundMagic);
         atomicAdd(
                 first_limb + int64_t{limb} * arguments.layout.places,
-                static_cast<unsigned long long>(integer));
-        left -= shifted - FixedPoint::kRoundMagic;
+                static_cast<unsigned long long>(take_limb(left, arguments.limb_step)));
     }
 }
 
@@ -141,12 +136,14 @@ __global__ void __launch_bounds__(
         return;
     }
     const auto lower_scale = static_cast<float>(1 << arguments.lower_bits);
-    float scale[kVector];
-    const float* scales = arguments.scale + int64_t{problem} * (arguments.d + 1);
+    const float upper_unit = 1 / lower_scale;
+    float scale[kVector]; // of the upper piece
+    const double* scales = arguments.scales + int64_t{problem} * (arguments.d + 1);
     float least[kVector]; // the smallest magnitude without bits below the first limb
 #pragma unroll
     for (int v = 0; v < kVector; v++) {
-        scale[v] = column + v < arguments.d ? scales[column + v] : 1.0f;
+        scale[v] = column + v < arguments.d ? static_cast<float>(scales[column + v] * upper_unit)
+                                            : 1.0f;
         least[v] = kMantissa<Element> / lower_scale / scale[v];
     }
     const int64_t cluster_sums = int64_t{arguments.limbs} * layout.places;

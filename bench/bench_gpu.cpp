@@ -14,7 +14,7 @@
 #include <faiss_flash/cuda/runtime/pinned.h>
 #include <faiss_flash/cuda/runtime/stream.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
-#include <faiss_flash/cuda/update/means.h>
+#include <faiss_flash/cuda/update/finish.h>
 #include <faiss_flash/cuda/update/row_facts.h>
 #include <faiss_flash/cuda/upload.h>
 
@@ -88,7 +88,14 @@ void update(State& state, Shape shape, DType dtype) {
     const auto k = static_cast<size_t>(shape.batch * shape.k);
     const cuda::Buffer<int64_t> sizes(k, nullptr);
     const cuda::Buffer<double> weights(k, nullptr);
+    const cuda::Buffer<DoubleDouble> gains(k, nullptr);
     const cuda::Buffer<float> means(k * static_cast<size_t>(shape.d), nullptr);
+    const cuda::Buffer<float> next(k * static_cast<size_t>(shape.d), nullptr);
+    const cuda::Buffer<uint64_t> assigned(1, nullptr);
+    const auto batch = static_cast<size_t>(shape.batch);
+    const cuda::Buffer<uint32_t> finished(batch, nullptr);
+    cuda::check(cudaMemset(finished.get(), 0, batch * sizeof(uint32_t)), "cudaMemset");
+    const cuda::Pinned<cuda::ClusterStats> stats(batch);
     const void* data = half ? static_cast<const void*>(halves.get()) : floats.get();
     const int64_t row_bytes = (half ? 2 : 4) * shape.d;
     const cuda::DeviceRows rows{data, dtype, shape.batch, shape.n, shape.d, row_bytes};
@@ -117,8 +124,16 @@ void update(State& state, Shape shape, DType dtype) {
     sums->start(nullptr);
     const auto run = [&](const int32_t* ids) {
         const Sums added = sums->run(ids, nullptr);
-        const cuda::ClusterMeans output{sizes.get(), weights.get(), means.get(), nullptr};
-        cuda::find_means(added, *sum_format, nullptr, output, nullptr);
+        cuda::IterationArrays arrays{};
+        arrays.centroids = means.get(); // of the run before
+        arrays.next = next.get();
+        arrays.means = means.get();
+        arrays.sizes = sizes.get();
+        arrays.weights = weights.get();
+        arrays.gains = gains.get();
+        arrays.assigned = assigned.get();
+        arrays.finished = finished.get();
+        cuda::finish_iteration(added, *sum_format, arrays, {}, stats.get(), nullptr);
     };
     bench::Events events;
     run(second.get());

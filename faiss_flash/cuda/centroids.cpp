@@ -8,8 +8,8 @@
 #include <faiss_flash/cuda/runtime/graph.h>
 #include <faiss_flash/cuda/runtime/pinned.h>
 #include <faiss_flash/cuda/update/finish.h>
-#include <faiss_flash/cuda/update/means.h>
 #include <faiss_flash/cuda/update/row_facts.h>
+#include <faiss_flash/cuda/update/rules.h>
 
 #include <algorithm>
 #include <array>
@@ -26,27 +26,26 @@ struct CentroidArrays {
     CentroidArrays(const SumFormat& format, Arena& arena) {
         const int64_t clusters = format.workload.batch * format.workload.k;
         const int64_t values = clusters * format.workload.d;
-        // One iteration's gains have been read when the next one's are found.
-        auto* gains = format.workload.weighted ? nullptr : arena.take<DoubleDouble>(clusters);
-        for (Slot& slot : slots) {
+        IterationArrays shared{}; // what one iteration writes there is read before the next one
+        shared.gains = format.workload.weighted ? nullptr : arena.take<DoubleDouble>(clusters);
+        shared.squares =
+                format.has_squares ? arena.take<DoubleDouble>(format.workload.batch) : nullptr;
+        shared.assigned = arena.take<uint64_t>(1);
+        shared.finished = arena.take<uint32_t>(format.workload.batch);
+        for (IterationArrays& slot : slots) {
+            slot = shared;
             slot.centroids = arena.take<float>(values);
-            slot.found.means = arena.take<float>(values);
-            slot.found.sizes = arena.take<int64_t>(clusters);
-            slot.found.weights = arena.take<double>(clusters);
-            slot.found.gains = gains;
+            slot.means = arena.take<float>(values);
+            slot.sizes = arena.take<int64_t>(clusters);
+            slot.weights = arena.take<double>(clusters);
         }
-        squares = format.has_squares ? arena.take<DoubleDouble>(format.workload.batch) : nullptr;
+        slots[0].next = slots[1].centroids;
+        slots[1].next = slots[0].centroids;
         splits = arena.take<Split>(format.workload.k);
     }
 
-    /// What an iteration reads and leaves; two take turns.
-    struct Slot {
-        float* centroids; ///< [batch x k x d] that it starts from
-        ClusterMeans found;
-    };
-    std::array<Slot, 2> slots;
-    DoubleDouble* squares; ///< [batch] of the points; null unless l2 without weights
-    Split* splits;         ///< [k]
+    std::array<IterationArrays, 2> slots; ///< two iterations take turns
+    Split* splits;                        ///< [k]
 };
 
 /// Iterations are queued on a stream and nothing waits inside one: while the host looks at the
@@ -69,20 +68,22 @@ class CudaCentroids final : public Centroids {
    private:
     /// What belongs to a slot of the arrays, on the host.
     struct Turn {
-        ClusterStats* stats; ///< [batch]
-        TimedEvent begin, assigned, end;
+        ClusterStats* stats;         ///< [batch]
+        bool waits_for_host = false; ///< the device had nothing to do before it
+        Event end;
         Graph graph;
         Launches launches; ///< Iteration's that the graph was taken down from
     };
 
     /// Queues the kernels of the next iteration.
     void queue(const Iteration& iteration);
-    IterationStats stats_of(const Turn& turn, int64_t problem) const;
+    /// began, ended: when the iteration did, by the device's clock.
+    IterationStats stats_of(const ClusterStats& told, uint64_t began, uint64_t ended) const;
     /// Throws where some point got none: what comes after it means nothing then.
     void require_valid_ids(const Turn& turn) const;
     /// Of problem b after the iteration that is waited for. Returns how many there were.
     int64_t split_empty_clusters(int64_t b);
-    CentroidArrays::Slot& slot_of(int64_t iteration) {
+    const IterationArrays& slot_of(int64_t iteration) {
         return arrays_->slots[static_cast<size_t>(iteration % 2)];
     }
     Turn& turn_of(int64_t iteration) { return turns_[static_cast<size_t>(iteration % 2)]; }
@@ -93,6 +94,8 @@ class CudaCentroids final : public Centroids {
     const cudaStream_t stream_;
     Allocated<CentroidArrays> arrays_;
     Pinned<ClusterStats> stats_; ///< [2 x batch] of both turns
+    Pinned<uint64_t> began_;     ///< when the last iteration did that the device had to wait for
+    uint64_t ended_ = 0;         ///< when the iteration did that was waited for last
     std::array<Turn, 2> turns_;
     CentroidRules rules_;
     int64_t asked_ = 0;
@@ -104,12 +107,16 @@ CudaCentroids::CudaCentroids(const SumFormat& format, const Sums* squares, cudaS
       workload_(format.workload),
       stream_(stream),
       arrays_(stream, [&](Arena& arena) { return CentroidArrays(format, arena); }),
-      stats_(2 * static_cast<size_t>(workload_.batch)) {
+      stats_(2 * static_cast<size_t>(workload_.batch)),
+      began_(1) {
     for (size_t i = 0; i < turns_.size(); i++) {
         turns_[i].stats = stats_.get() + static_cast<int64_t>(i) * workload_.batch;
     }
+    const IterationArrays& shared = slot_of(0);
+    const size_t finished_bytes = static_cast<size_t>(workload_.batch) * sizeof *shared.finished;
+    check(cudaMemsetAsync(shared.finished, 0, finished_bytes, stream), "clearing counters");
     if (squares) {
-        total_squares(format, squares->data, arrays_->squares, stream);
+        total_squares(format, squares->data, shared.squares, stream);
     }
 }
 
@@ -140,43 +147,26 @@ void CudaCentroids::load(
 }
 
 void CudaCentroids::queue(const Iteration& iteration) {
-    const CentroidArrays::Slot& slot = slot_of(asked_);
+    const IterationArrays& slot = slot_of(asked_);
     iteration.assign(slot.centroids);
-    turn_of(asked_).assigned.record(stream_);
+    write_time(slot.assigned, stream_);
     const Sums sums = iteration.sum();
-    find_means(sums, format_, slot.centroids, slot.found, stream_);
-    const SumsLayout& layout = format_.sums;
-    auto* counts = reinterpret_cast<IterationCounts*>(sums.data + layout.counts());
-    auto* value_sum = reinterpret_cast<LongSum*>(sums.data + layout.values());
-    finish_iteration(
-            {slot.centroids,
-             slot.found.means,
-             slot.found.sizes,
-             slot.found.weights,
-             arrays_->squares,
-             slot.found.gains,
-             workload_.weighted ? value_sum : nullptr,
-             counts},
-            rules_,
-            workload_.batch,
-            workload_.k,
-            workload_.d,
-            slot_of(asked_ + 1).centroids,
-            turn_of(asked_).stats,
-            stream_);
+    finish_iteration(sums, format_, slot, rules_, turn_of(asked_).stats, stream_);
 }
 
-/// The first iterations of a restart are queued as they are: few restarts are long enough to pay
-/// for more than they replay.
+/// Times are of the device's clock: events that tell them take 4 to 9 us each between kernels. An
+/// iteration begins where the one before has ended, but where the device was idle until it came.
 void CudaCentroids::iterate(const Iteration& iteration) {
-    constexpr int64_t kFirstReplayed = 4;
     Turn& turn = turn_of(asked_);
     const bool replay = iteration.launches && asked_ >= kFirstReplayed;
     if (replay && (!turn.graph || turn.launches != *iteration.launches)) {
         turn.graph = Graph::capture(stream_, [&] { queue(iteration); });
         turn.launches = *iteration.launches;
     }
-    turn.begin.record(stream_);
+    turn.waits_for_host = asked_ == waited_;
+    if (turn.waits_for_host) {
+        write_time(began_.get(), stream_);
+    }
     if (replay) {
         turn.graph.launch(stream_);
     } else {
@@ -186,12 +176,15 @@ void CudaCentroids::iterate(const Iteration& iteration) {
     asked_++;
 }
 
-IterationStats CudaCentroids::stats_of(const Turn& turn, int64_t problem) const {
-    const ClusterStats& told = turn.stats[problem];
+IterationStats CudaCentroids::stats_of(
+        const ClusterStats& told, uint64_t began, uint64_t ended) const {
+    const auto share = [&](uint64_t from, uint64_t to) { // of the batch, which ran as one
+        const double seconds = to > from ? static_cast<double>(to - from) * 1e-9 : 0;
+        return seconds / static_cast<double>(workload_.batch);
+    };
     IterationStats stats;
-    const auto batch = static_cast<double>(workload_.batch); // which ran as one
-    stats.time_search = turn.assigned.seconds_since(turn.begin) / batch;
-    stats.time_update = turn.end.seconds_since(turn.assigned) / batch;
+    stats.time_search = share(began, told.assigned);
+    stats.time_update = share(told.assigned, ended);
     stats.objective = told.objective;
     stats.redone = told.counts.redone;
     stats.decided = told.counts.decided;
@@ -203,9 +196,14 @@ Centroids::Outcome CudaCentroids::wait() {
     const Turn& turn = turn_of(waited_);
     turn.end.wait();
     require_valid_ids(turn);
+    const uint64_t began = turn.waits_for_host ? *began_.get() : ended_;
+    ended_ = 0;
+    for (int64_t b = 0; b < workload_.batch; b++) {
+        ended_ = std::max(ended_, turn.stats[b].ended);
+    }
     Outcome outcome{{}, false};
     for (int64_t b = 0; b < workload_.batch; b++) {
-        outcome.stats.push_back(stats_of(turn, b));
+        outcome.stats.push_back(stats_of(turn.stats[b], began, ended_));
         outcome.again = outcome.again || turn.stats[b].empty > 0;
     }
     if (outcome.again) {
@@ -239,14 +237,14 @@ int64_t CudaCentroids::split_empty_clusters(int64_t b) {
     const int64_t first = b * workload_.k + rules_.frozen;
     const int64_t clusters = workload_.k - rules_.frozen;
     const int64_t d = workload_.d;
-    const ClusterMeans& found = slot_of(waited_).found;
+    const IterationArrays& found = slot_of(waited_);
     std::vector<double> weights(static_cast<size_t>(clusters));
     copy(weights.data(), found.weights + first, clusters, cudaMemcpyDeviceToHost, stream_);
     check(cudaStreamSynchronize(stream_), "an iteration on the device");
     const std::vector<Split> splits = choose_splits(clusters, workload_.n, weights.data());
     const auto count = static_cast<int64_t>(splits.size());
     float* means = found.means + first * d;
-    float* next = slot_of(waited_ + 1).centroids + first * d;
+    float* next = found.next + first * d;
     copy(arrays_->splits, splits.data(), count, cudaMemcpyHostToDevice, stream_);
     apply_splits(arrays_->splits, count, d, means, stream_);
     apply_rules(rules_, clusters, d, means, next, stream_);

@@ -2,6 +2,7 @@
 #include <faiss_flash/core/lloyd.h>
 #include <faiss_flash/cpu/backend.h>
 #include <faiss_flash/cuda/backend.h>
+#include <faiss_flash/cuda/centroids.h>
 #include <faiss_flash/cuda/device_info.h>
 
 #include <support/data.h>
@@ -249,7 +250,10 @@ TEST_F(CudaBackend, RunsAsTheCpuDoes) {
     restarts.nredo = 3;
     KMeansOptions never_early = plain;
     never_early.early_stop_threshold.reset();
-    never_early.niter = 30;
+    never_early.niter = cuda::kFirstReplayed + 8;
+    KMeansOptions replayed = never_early;
+    replayed.spherical = true;
+    replayed.nredo = 2;
     for (const Run& run : {
                  Run{"plain", 6000, 50, 24, 0, false, plain},
                  Run{"weighted", 6000, 50, 24, 0, true, plain},
@@ -263,6 +267,9 @@ TEST_F(CudaBackend, RunsAsTheCpuDoes) {
                  Run{"frozen", 3000, 40, 24, 7, false, frozen},
                  Run{"frozen_empty", 1000, 900, 8, 30, false, frozen},
                  Run{"restarts", 3000, 40, 24, 3, false, restarts},
+                 Run{"replayed", 6000, 50, 24, 0, false, never_early},
+                 Run{"replayed_empty", 1100, 900, 16, 0, true, never_early},
+                 Run{"replayed_restarts", 6000, 50, 24, 0, false, replayed},
                  Run{"converges", 300, 4, 3, 0, false, never_early},
          }) {
         SCOPED_TRACE(run.name);

@@ -1,9 +1,11 @@
-/// Sums and means on the device against exact ones, over runs that move some of the points.
+/// Sums, means and what is told of them on the device against exact ones, over runs that move some
+/// of the points.
+#include <faiss_flash/core/objective.h>
 #include <faiss_flash/cpu/cluster_sums.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/cuda/extremes.h>
 #include <faiss_flash/cuda/update/cluster_sums.h>
-#include <faiss_flash/cuda/update/means.h>
+#include <faiss_flash/cuda/update/finish.h>
 #include <faiss_flash/cuda/update/row_facts.h>
 #include <faiss_flash/cuda/update/row_sums.h>
 
@@ -36,7 +38,8 @@ void PrintTo(const Case& tested, std::ostream* out) {
 struct Means {
     std::vector<int64_t> sizes;
     std::vector<double> weights, gains;
-    Floats means;
+    Floats means, next;
+    std::vector<ClusterStats> stats;
 };
 
 /// Rows on the device, and their values.
@@ -84,12 +87,16 @@ struct Rows {
     }
 };
 
+constexpr int64_t kFrozen = 1;
+constexpr float kCentroid = 1.25f; ///< all coordinates of those that an update starts from
+
 /// Everything of an update that is made once.
 struct Update {
     Workload workload;
     Format agreed;
     Allocated<SumFormat> format;
     Allocated<ClusterSums> sums;
+    test::DevicePointer finished; ///< [batch] zeros between runs
 
     explicit Update(const Rows& rows, Metric metric = Metric::inner_product)
         : workload(workload_of(rows.shape, metric)),
@@ -101,6 +108,8 @@ struct Update {
           sums(nullptr, [&](Arena& arena) {
               return ClusterSums(rows.on_device(), rows.weights_on_device(), *format, arena);
           }) {
+        const std::vector<uint32_t> zeros(static_cast<size_t>(rows.shape.batch));
+        finished = test::to_device(zeros.data(), zeros.size() * sizeof(uint32_t));
         format->load(agreed, nullptr);
         sums->start(nullptr);
     }
@@ -127,6 +136,45 @@ struct Update {
     }
 };
 
+std::vector<double> high_parts(const std::vector<DoubleDouble>& gains) {
+    std::vector<double> rounded;
+    rounded.reserve(gains.size());
+    for (const DoubleDouble& gain : gains) {
+        rounded.push_back(gain.high);
+    }
+    return rounded;
+}
+
+/// What the host is told, and the next centroids, follow from the clusters.
+void expect_told(
+        const Means& got,
+        const std::vector<DoubleDouble>& gains,
+        uint64_t assigned,
+        const Case& shape) {
+    const auto k = static_cast<size_t>(shape.k);
+    const auto values = static_cast<size_t>(shape.k * shape.d);
+    const auto frozen = static_cast<size_t>(kFrozen * shape.d);
+    for (size_t b = 0; b < got.stats.size(); b++) {
+        double squares = 0;
+        int64_t empty = 0;
+        for (size_t c = 0; c < k; c++) {
+            const auto size = static_cast<double>(got.sizes[b * k + c]);
+            squares += size * size;
+            empty += c >= static_cast<size_t>(kFrozen) && got.weights[b * k + c] == 0 ? 1 : 0;
+        }
+        EXPECT_EQ(got.stats[b].squares, squares) << b;
+        EXPECT_EQ(got.stats[b].empty, empty) << b;
+        const DoubleDouble sum = sum_of_clusters(gains.data() + b * k, shape.k);
+        EXPECT_EQ(got.stats[b].objective, objective_of(false, {}, sum)) << b;
+        EXPECT_EQ(got.stats[b].assigned, assigned) << b;
+        EXPECT_GT(got.stats[b].ended, assigned) << b;
+        Floats expected(got.means.data() + b * values, got.means.data() + (b + 1) * values);
+        std::fill_n(expected.begin(), frozen, kCentroid);
+        const float* next = got.next.data() + b * values;
+        EXPECT_EQ(Floats(next, next + values), expected) << b;
+    }
+}
+
 /// invalid: points whose ids are no centroid's, of the first problem.
 Means run(Update& update, const Rows& rows, const std::vector<int32_t>& ids, int64_t invalid = 0) {
     const auto clusters = static_cast<size_t>(rows.shape.batch * rows.shape.k);
@@ -134,28 +182,45 @@ Means run(Update& update, const Rows& rows, const std::vector<int32_t>& ids, int
     const test::Output<double> weights(clusters);
     const test::Output<DoubleDouble> gains(clusters);
     const test::Output<float> means(clusters * static_cast<size_t>(rows.shape.d));
+    const test::Output<float> next(clusters * static_cast<size_t>(rows.shape.d));
+    const auto batch = static_cast<size_t>(rows.shape.batch);
+    const test::Output<ClusterStats> stats(batch);
+    const test::Output<uint64_t> assigned(1);
     const auto device_ids = test::to_device(ids.data(), ids.size() * 4);
-    const Floats ones(clusters * static_cast<size_t>(rows.shape.d), 1.0f);
-    const auto centroids = test::to_device(ones.data(), ones.size() * 4);
-    IterationCounts* counts = update.sums->counts();
-    const size_t count_bytes = static_cast<size_t>(rows.shape.batch) * sizeof *counts;
-    check(cudaMemset(counts, 0, count_bytes), "counts"); // as the end of an iteration does
+    const Floats before(clusters * static_cast<size_t>(rows.shape.d), kCentroid);
+    const auto centroids = test::to_device(before.data(), before.size() * 4);
+    IterationArrays arrays{};
+    arrays.centroids = static_cast<float*>(centroids.get());
+    arrays.next = next.get();
+    arrays.means = means.get();
+    arrays.sizes = sizes.get();
+    arrays.weights = weights.get();
+    arrays.gains = gains.get();
+    arrays.assigned = assigned.get();
+    arrays.finished = static_cast<uint32_t*>(update.finished.get());
+    CentroidRules rules;
+    rules.frozen = kFrozen;
+    write_time(assigned.get(), nullptr);
     const Sums sums = update.sums->run(static_cast<const int32_t*>(device_ids.get()), nullptr);
-    find_means(
-            sums,
-            *update.format,
-            static_cast<const float*>(centroids.get()),
-            {sizes.get(), weights.get(), means.get(), gains.get()},
-            nullptr);
+    finish_iteration(sums, *update.format, arrays, rules, stats.get(), nullptr);
     check(cudaDeviceSynchronize(), "an update");
-    EXPECT_EQ(test::to_host<IterationCounts>(counts, 1)[0].invalid, invalid);
+    const Means got{
+            sizes.read(),
+            weights.read(),
+            high_parts(gains.read()),
+            means.read(),
+            next.read(),
+            stats.read()};
+    EXPECT_EQ(got.stats[0].counts.invalid, invalid);
+    EXPECT_EQ(test::to_host<IterationCounts>(update.sums->counts(), 1)[0].invalid, 0);
+    for (const uint32_t blocks : test::to_host<uint32_t>(arrays.finished, batch)) {
+        EXPECT_EQ(blocks, 0u);
+    }
     EXPECT_TRUE(sizes.margin_is_untouched() && weights.margin_is_untouched());
     EXPECT_TRUE(means.margin_is_untouched() && gains.margin_is_untouched());
-    std::vector<double> rounded;
-    for (const DoubleDouble& gain : gains.read()) {
-        rounded.push_back(gain.high);
-    }
-    return {sizes.read(), weights.read(), rounded, means.read()};
+    EXPECT_TRUE(next.margin_is_untouched() && stats.margin_is_untouched());
+    expect_told(got, gains.read(), assigned.read()[0], rows.shape);
+    return got;
 }
 
 void expect_exact(const Means& got, const Rows& rows, const std::vector<int32_t>& ids) {
@@ -182,7 +247,7 @@ void expect_exact(const Means& got, const Rows& rows, const std::vector<int32_t>
             const auto mean = totals[c] != 0 ? static_cast<float>(sums[c * d + j] / totals[c]) : 0;
             const float got_mean = got.means[c * d + j];
             ASSERT_LE(std::abs(got_mean - mean), 1.2e-7f * std::abs(mean)) << c << " " << j;
-            gain += sums[c * d + j];
+            gain += kCentroid * sums[c * d + j];
         }
         ASSERT_NEAR(
                 got.gains[c],
@@ -229,6 +294,7 @@ TEST_P(UpdateOnDevice, IsExactAfterAnyMoves) {
         EXPECT_EQ(got.weights, anew.weights);
         EXPECT_EQ(got.means, anew.means);
         EXPECT_EQ(got.gains, anew.gains);
+        EXPECT_EQ(got.next, anew.next);
         if (HasFatalFailure()) {
             return;
         }
@@ -354,6 +420,7 @@ INSTANTIATE_TEST_SUITE_P(
                 Case{"batch", DType::f16, 5, 20011, 130, 24},
                 Case{"odd_rows", DType::f16, 2, 20011, 130, 33},
                 Case{"odd_rows_f32", DType::f32, 1, 20011, 130, 7},
+                Case{"some_empty", DType::f32, 2, 4001, 4500, 5},
                 Case{"one_column", DType::bf16, 1, 30011, 19, 1},
                 Case{"many_columns", DType::f16, 1, 17003, 50, 776},
                 Case{"many_clusters", DType::f16, 1, 70001, 9001, 16},

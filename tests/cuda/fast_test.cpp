@@ -1,4 +1,5 @@
 /// k-means on points of the device, exact and fast.
+#include <faiss_flash/cuda/centroids.h>
 #include <faiss_flash/cuda/device_info.h>
 #include <faiss_flash/kmeans.h>
 
@@ -144,11 +145,12 @@ TEST_F(OnDevice, BatchEqualsALoopAndRepeatsBitwise) {
 
 /// Few points and many centroids: blocks share the centroids out, in memory that graphs take.
 TEST_F(OnDevice, ManyCentroidsReplay) {
+    constexpr int kReplayed = cuda::kFirstReplayed + 8;
     const HalfData data(1, 6007, 64);
     const auto inputs = data.inputs(MemorySpace::device);
-    const auto fast = kmeans(inputs[0], 1500, options(Precision::fast, 12));
-    expect_same(kmeans(inputs[0], 1500, options(Precision::fast, 12)), fast);
-    const auto exact = kmeans(inputs[0], 1500, options(Precision::exact, 12));
+    const auto fast = kmeans(inputs[0], 1500, options(Precision::fast, kReplayed));
+    expect_same(kmeans(inputs[0], 1500, options(Precision::fast, kReplayed)), fast);
+    const auto exact = kmeans(inputs[0], 1500, options(Precision::exact, kReplayed));
     ASSERT_EQ(fast.iterations.size(), exact.iterations.size());
     for (size_t i = 0; i < fast.iterations.size(); i++) {
         const double expected = exact.iterations[i].objective;

@@ -1,5 +1,6 @@
 /// Device memory: what is estimated and taken, and what happens where it does not suffice.
 #include <faiss_flash/core/pieces.h>
+#include <faiss_flash/cuda/centroids.h>
 #include <faiss_flash/cuda/runtime/pool.h>
 #include <faiss_flash/cuda/worker.h>
 #include <faiss_flash/kmeans.h>
@@ -197,8 +198,9 @@ TEST_F(Memory, CountedBytesAreTaken) {
             std::vector<int64_t> seeds(static_cast<size_t>(run.k));
             std::iota(seeds.begin(), seeds.end(), 0);
             pieces.load({nullptr, 0, false, seeds}, {});
-            for (int iteration = 0; iteration < 9; iteration++) { // replayed in the end
-                pieces.ask(9);
+            constexpr int kIterations = cuda::kFirstReplayed + 4; // replayed in the end
+            for (int iteration = 0; iteration < kIterations; iteration++) {
+                pieces.ask(kIterations);
                 pieces.wait();
                 EXPECT_EQ(pool_attribute(cudaMemPoolAttrUsedMemCurrent), counted) << iteration;
             }

@@ -44,6 +44,10 @@ inline std::vector<ShardedRun> sharded_runs() {
     fast.precision = Precision::fast;
     KMeansOptions fast_products = fast;
     fast_products.metric = Metric::inner_product;
+    KMeansOptions lasting = plain;
+    lasting.niter = 40; // a GPU replays the last ones
+    KMeansOptions fast_lasting = fast;
+    fast_lasting.niter = 40;
     constexpr DType kFloats = DType::f32;
     return {{"l2", 1, 6000, 50, 48, 0, false, kFloats, plain},
             {"products", 1, 6000, 50, 48, 0, false, kFloats, products},
@@ -64,9 +68,14 @@ inline std::vector<ShardedRun> sharded_runs() {
             {"batch", 3, 4000, 30, 40, 0, false, kFloats, restarts},
             {"batch of short rows", 5, 4000, 64, 8, 0, false, kFloats, restarts},
             {"batch of short products", 5, 4000, 64, 8, 0, false, kFloats, products},
+            {"many iterations", 1, 6000, 50, 48, 0, false, kFloats, lasting},
+            {"many weighted iterations", 1, 3000, 30, 33, 0, true, kFloats, lasting},
+            {"many iterations of a batch", 3, 4000, 30, 40, 0, false, kFloats, lasting},
+            {"many iterations of short rows", 5, 4000, 64, 8, 0, false, kFloats, lasting},
             {"halves", 1, 6000, 50, 64, 0, false, DType::f16, plain},
             {"fast", 1, 6000, 50, 64, 0, false, DType::f16, fast},
             {"fast bf16", 1, 40000, 300, 72, 0, false, DType::bf16, fast},
+            {"many fast iterations", 1, 6000, 50, 64, 0, false, DType::f16, fast_lasting},
             {"fast batch", 4, 5000, 60, 64, 0, false, DType::f16, fast},
             {"fast products", 2, 5000, 60, 40, 0, false, DType::bf16, fast_products},
             {"fast bytes", 1, 6000, 50, 32, 0, false, DType::u8, fast}};

@@ -1,4 +1,4 @@
-/// Points in a stream's work, and their time.
+/// Points in a stream's work.
 #pragma once
 
 #include <faiss_flash/core/interrupt.h>
@@ -7,19 +7,17 @@
 
 namespace faiss_flash::cuda {
 
-/// A point in a stream's work; over from the start where none was recorded.
-class StreamPoint {
+/// A point in a stream's work; over from the start where none was recorded. Of the device that is
+/// current where it is made and where it ends: it is kept for other calls.
+class Event {
    public:
-    StreamPoint(const StreamPoint&) = delete;
-    StreamPoint& operator=(const StreamPoint&) = delete;
+    Event() : event_(take_event()) {}
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    ~Event() { give_back_event(event_); }
 
-    /// In a stream that is being captured the graph's replays record it.
     void record(cudaStream_t stream) {
-        cudaStreamCaptureStatus status{};
-        check(cudaStreamIsCapturing(stream, &status), "asking a stream whether it is captured");
-        const unsigned flags = status == cudaStreamCaptureStatusNone ? cudaEventRecordDefault
-                                                                     : cudaEventRecordExternal;
-        check(cudaEventRecordWithFlags(event_, stream, flags), "recording an event");
+        check(cudaEventRecord(event_, stream), "recording an event");
     }
     bool is_over() const {
         const cudaError_t status = cudaEventQuery(event_);
@@ -43,31 +41,8 @@ class StreamPoint {
     /// The same as wait() where nothing may throw.
     void settle() const noexcept { cudaEventSynchronize(event_); }
 
-   protected:
-    explicit StreamPoint(cudaEvent_t event) : event_(event) {}
-    ~StreamPoint() = default;
-
+   private:
     const cudaEvent_t event_;
-};
-
-/// Of the device that is current where it is made and where it ends: it is kept for other calls.
-class Event final : public StreamPoint {
-   public:
-    Event() : StreamPoint(take_event(false)) {}
-    ~Event() { give_back_event(event_, false); }
-};
-
-class TimedEvent final : public StreamPoint {
-   public:
-    TimedEvent() : StreamPoint(take_event(true)) {}
-    ~TimedEvent() { give_back_event(event_, true); }
-
-    /// Seconds from an earlier event; both must be over.
-    double seconds_since(const TimedEvent& earlier) const {
-        float milliseconds = 0;
-        check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "reading an event");
-        return milliseconds * 1e-3;
-    }
 };
 
 } // namespace faiss_flash::cuda

@@ -8,7 +8,6 @@
 #include <map>
 #include <mutex>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace faiss_flash::cuda {
@@ -52,11 +51,8 @@ Kept<int, cudaStream_t, 8>& streams() {
     return *kept;
 }
 
-/// By the device, and whether they tell times.
-using KeptEvents = Kept<std::pair<int, bool>, cudaEvent_t, 64>;
-
-KeptEvents& events() {
-    static auto* kept = new KeptEvents;
+Kept<int, cudaEvent_t, 64>& events() {
+    static auto* kept = new Kept<int, cudaEvent_t, 64>;
     return *kept;
 }
 
@@ -222,19 +218,18 @@ void give_back_stream(cudaStream_t stream) noexcept {
     }
 }
 
-cudaEvent_t take_event(bool timed) {
+cudaEvent_t take_event() {
     cudaEvent_t event = nullptr;
-    if (!events().take({current_device(), timed}, event)) {
-        const unsigned flags = timed ? cudaEventDefault : cudaEventDisableTiming;
-        check(cudaEventCreateWithFlags(&event, flags), "creating an event");
+    if (!events().take(current_device(), event)) {
+        check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
     }
     return event;
 }
 
-void give_back_event(cudaEvent_t event, bool timed) noexcept {
+void give_back_event(cudaEvent_t event) noexcept {
     int device = 0;
     cudaGetDevice(&device);
-    if (!events().keep({device, timed}, event)) {
+    if (!events().keep(device, event)) {
         cudaEventDestroy(event);
     }
 }

@@ -34,9 +34,10 @@ void require_within(int64_t limit, const char* what, int64_t bytes);
 cudaStream_t take_stream();
 void give_back_stream(cudaStream_t stream) noexcept;
 
-/// An event of the current device. It may have been recorded before, by work that is over.
-cudaEvent_t take_event(bool timed);
-void give_back_event(cudaEvent_t event, bool timed) noexcept;
+/// An event of the current device, which tells no time. It may have been recorded before, by work
+/// that is over.
+cudaEvent_t take_event();
+void give_back_event(cudaEvent_t event) noexcept;
 
 /// Page-locked memory of the host. Blocks of one size are kept, 64 MiB of them at most, so that
 /// calls of many sizes do not add up; more than a block is allocated anew each time.

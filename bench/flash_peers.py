@@ -162,6 +162,8 @@ class FlashLibCute(FlashLib):
         if self.fits < 2:
             assign._autotune_cache.clear()
         self.fits += 1
+        # It holds every array that a kernel has seen: the last call's would be allocated anew.
+        assign._dlpack_cache.clear()
         super().fit(k, niter)
         if not assign._autotune_cache:
             raise RuntimeError("fell back to the Triton kernels")
@@ -172,5 +174,5 @@ class FlashLibCute(FlashLib):
     def release(self):
         from flashlib.primitives.kmeans.cutedsl import assign
 
-        assign._dlpack_cache.clear()  # holds every array that a kernel has seen
+        assign._dlpack_cache.clear()
         super().release()

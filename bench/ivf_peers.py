@@ -4,6 +4,7 @@ The same protocol as peers.py's classes: ivfflat(case) and ivfpq(case) return th
 are in host memory, as FAISS takes them.
 """
 
+import functools
 import statistics
 import time
 
@@ -14,6 +15,9 @@ from peer import faiss_version
 K = 10
 QUERIES = 1000
 NPROBES = [1, 2, 4, 8, 16, 32, 64]
+TRAIN_SECONDS = 1.0  # trainings are repeated until they take so long, at most MOST_TRAININGS times
+MOST_TRAININGS = 5
+SINGLE_ADDS = 200
 
 
 class IvfPeer:
@@ -32,28 +36,46 @@ class IvfPeer:
     def ivfflat(self, case):
         import faiss
 
-        d = case.d
-        quantizer = faiss.IndexFlatL2(d)
-        index = self.flat_class()(quantizer, d, case.k)
-        self.keep = quantizer
-        return self._measure(index, case, case.n // 8)
+        def make():
+            self.keep = faiss.IndexFlatL2(case.d)
+            return faiss.IndexIVFFlat(self.keep, case.d, case.k)
+
+        return self._measure(make, case, case.n // 8)
 
     def ivfpq(self, case):
         import faiss
 
-        quantizer = faiss.IndexFlatL2(case.d)
-        self.keep = quantizer
-        index = faiss.IndexIVFPQ(quantizer, case.d, case.k, 32, 8)
-        return self._measure(index, case, case.n // 32)
+        def make():
+            self.keep = faiss.IndexFlatL2(case.d)
+            return faiss.IndexIVFPQ(self.keep, case.d, case.k, 32, 8)
 
-    def _measure(self, index, case, base_size):
+        return self._measure(make, case, case.n // 32)
+
+    def _measure(self, make, case, base_size):
+        """A median of trainings of indexes that make() gives; add, searches and adds of one row of
+        the last of them."""
         train, base, queries = points.index_sets(case, base_size, QUERIES)
         figures = {"n_train": len(train), "n_base": len(base)}
-        figures["train_s"] = _seconds(lambda: self.train(index, train))
-        figures["add_s"] = _seconds(lambda: self.add(index, base))
+        trainings = []
+        while not trainings or (sum(trainings) < TRAIN_SECONDS and len(trainings) < MOST_TRAININGS):
+            index = make()
+            trainings.append(_seconds(functools.partial(self.train, index, train)))
+        figures["train_s"] = statistics.median(trainings)
+        figures["add_s"] = _seconds(lambda: index.add(base))
         truth = points.ground_truth(base, queries, K)
         figures["curve"] = [self._point(index, queries, truth, nprobe) for nprobe in NPROBES]
+        rows = base[:SINGLE_ADDS, None]  # last: they are in the index twice then
+        times = [_seconds(functools.partial(index.add, row)) for row in rows]
+        figures["add_row_us"] = 1e6 * statistics.median(times)
+        figures.update(self.assigned(index, train))
         return figures
+
+    def train(self, index, x):
+        index.train(x)
+
+    def assigned(self, index, x):
+        """Figures of finding the lists of x; stock's add is little else."""
+        return {}
 
     @staticmethod
     def _point(index, queries, truth, nprobe):
@@ -67,11 +89,6 @@ class IvfPeer:
         qps = len(queries) / statistics.median(times)
         return {"nprobe": nprobe, "recall": float(hits), "qps": qps}
 
-    def flat_class(self):
-        import faiss
-
-        return faiss.IndexIVFFlat
-
 
 class IvfFaissFlash(IvfPeer):
     def version(self):
@@ -80,18 +97,26 @@ class IvfFaissFlash(IvfPeer):
         import faiss_flash
 
         backend = faiss_flash.available_backends()[0]
-        faiss_flash.kmeans(np.eye(64, dtype="float32"), 4, niter=1)  # starts the device
+        faiss_flash.kmeans(np.eye(64, dtype="float32"), 4, niter=1, device=backend)  # starts it
         return f"{faiss_flash.__version__} ({backend}), faiss {faiss.__version__}"
 
     def train(self, index, x):
         import faiss_flash
 
-        faiss_flash.train(index, x)
+        faiss_flash.accelerate(index).train(x)
 
-    def add(self, index, x):
+    def assigned(self, index, x):
+        """By a quantizer that has found lists before: what is made of its centroids is kept."""
+        import faiss
+
         import faiss_flash
 
-        faiss_flash.add(index, x)
+        quantizer = faiss.downcast_index(index.quantizer)
+        own = faiss_flash.IndexFlatL2(quantizer.d)
+        own.add(quantizer.reconstruct_n(0, quantizer.ntotal))
+        own.assign(x, 1)
+        times = [_seconds(lambda: own.assign(x, 1)) for _ in range(3)]
+        return {"assign_s": statistics.median(times)}
 
 
 class IvfFaiss(IvfPeer):
@@ -104,9 +129,6 @@ class IvfFaiss(IvfPeer):
             self.clustering_index = faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), index.d)
             index.clustering_index = self.clustering_index
         index.train(x)
-
-    def add(self, index, x):
-        index.add(x)
 
 
 class IvfFaissGpu(IvfPeer):
@@ -125,14 +147,11 @@ class IvfFaissGpu(IvfPeer):
         import faiss
 
         self.keep = faiss.StandardGpuResources()
-        index = faiss.GpuIndexIVFFlat(self.keep, case.d, case.k, faiss.METRIC_L2)
-        return self._measure(index, case, case.n // 8)
 
-    def train(self, index, x):
-        index.train(x)
+        def make():
+            return faiss.GpuIndexIVFFlat(self.keep, case.d, case.k, faiss.METRIC_L2)
 
-    def add(self, index, x):
-        index.add(x)
+        return self._measure(make, case, case.n // 8)
 
 
 IVF_PEERS = {

@@ -2,12 +2,15 @@
 
     bench/report.py bench/results/h200              # results.md and plots from results.json
     bench/report.py bench/results/h200 --readme README.md
+    bench/report.py bench/results/h200_calls bench/results/h200 --readme README.md
 
---readme replaces what stands between the README's two bench comments; --check only compares.
+--readme replaces what stands between the README's two bench comments, by the runs' figures in the
+order of their folders; --check only compares.
 """
 
 import argparse
 import json
+import math
 import pathlib
 
 import plots
@@ -30,7 +33,11 @@ def show(value, pattern, none="-"):
 
 
 def timing_table(case, group, ceilings):
-    objectives = [row["objective"] for row in group if "objective" in row]
+    # Of a peer whose values overflowed it is no number.
+    objectives = [
+        row["objective"] for row in group if math.isfinite(row.get("objective", math.nan))
+    ]
+    best = min(objectives, default=None)
     limited = case.kind not in ("latency", "memory")
     least = " (least {:.4g})" if case.kind == "call" else ""
     lines = []
@@ -39,7 +46,7 @@ def timing_table(case, group, ceilings):
             lines.append([row["peer"], failure(row), *["-"] * 6])
             continue
         ms = median_ms(row)
-        excess = row["objective"] / min(objectives) - 1 if "objective" in row else None
+        excess = row["objective"] / best - 1 if best and "objective" in row else None
         lines.append(
             [
                 row["peer"],
@@ -65,7 +72,7 @@ def build_table(group):
     lines = []
     for row in group:
         if "error" in row:
-            lines.append([row["peer"], failure(row), *["-"] * 4])
+            lines.append([row["peer"], failure(row), *["-"] * 6])
             continue
         points = {point["nprobe"]: point for point in row["curve"]}
         lines.append(
@@ -73,10 +80,13 @@ def build_table(group):
                 row["peer"],
                 f"{row['train_s']:.3g} ({row['n_train']})",
                 f"{row['add_s']:.3g} ({row['n_base']})",
+                show(row.get("add_row_us"), "{:.3g}"),
+                show(row.get("assign_s"), "{:.3g}"),
                 *(f"{points[p]['recall']:.4f} / {points[p]['qps']:.0f}" for p in (1, 8, 64)),
             ]
         )
-    titles = ["peer", "train s (vectors)", "add s (vectors)"]
+    titles = ["peer", "train s (vectors)", "add s (vectors)", "add of one vector us"]
+    titles += ["lists of the train vectors s"]
     return table([*titles, *(f"recall@10 / QPS at nprobe {p}" for p in (1, 8, 64))], lines)
 
 
@@ -144,8 +154,13 @@ README_TABLES = {
 }
 
 
-def readme_block(results, folder):
-    """Whole calls, then iterations, against every peer that was measured, and index builds."""
+def readme_block(runs):
+    """Of (results, folder) of each run: whole calls, then iterations, against every peer that was
+    measured, and index builds."""
+    return f"{BEGIN}\n" + "\n".join(readme_run(*run) for run in runs) + END
+
+
+def readme_run(results, folder):
     rows, ceilings = results["rows"], results["ceilings"]
     text = f"On one {ceilings.get('gpu', '?')}, all in one run "
     text += (
@@ -166,7 +181,7 @@ def readme_block(results, folder):
             "\nIndex builds in that run, train and add in seconds; the CPU index of stock FAISS\n"
         )
         text += f"has its coarse k-means on the GPU:\n\n{readme_builds(builds)}"
-    return f"{BEGIN}\n{text}{END}"
+    return text
 
 
 def readme_builds(rows):
@@ -197,15 +212,18 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("folders", type=pathlib.Path, nargs="+")
     parser.add_argument("--readme", type=pathlib.Path)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    results = json.loads((arguments.folder / "results.json").read_text())
+    runs = [
+        (json.loads((folder / "results.json").read_text()), folder) for folder in arguments.folders
+    ]
     if arguments.readme:
-        update_readme(arguments.readme, readme_block(results, arguments.folder), arguments.check)
+        update_readme(arguments.readme, readme_block(runs), arguments.check)
     else:
-        write(results, arguments.folder)
+        for run in runs:
+            write(*run)
 
 
 if __name__ == "__main__":

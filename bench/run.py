@@ -11,10 +11,11 @@ table, and Ctrl-C or --seconds leave what was measured.
 
 Writes results.json after every case, results.md and plots (report.py) at the end.
 
---points takes a folder of real vectors, float32 as np.save writes them: base.npy (n, d), and for
-index builds train.npy and query.npy too. contrib/make_descriptors.py makes one of SIFT descriptors;
-of embeddings (MiniLM, ...) it is np.save("base.npy", model.encode(sentences)), rows shuffled, since
-a case takes the first N of them.
+--points takes folders of real vectors, float32 as np.save writes them: base.npy (n, d), and for
+index builds train.npy and query.npy too. Each case over a mixture is run over each of them, in its
+place, of whole calls (suite call) after it; a case takes the first N rows, all where there are
+fewer. Tables name the folder: call it sift or minilm. contrib/make_descriptors.py makes one of SIFT
+descriptors; of embeddings it is np.save("base.npy", model.encode(sentences)), rows shuffled.
 
 Stock FAISS on a CPU is at its best from PyPI (faiss-cpu, whose wheel has AVX2 and on newer CPUs
 AVX-512); Debian's is a generic build. The version in the table says which one was measured, and
@@ -55,6 +56,7 @@ except ImportError:
 
 
 STEP_SECONDS = 300
+GRACE_SECONDS = 60  # that a case started in time has to its end
 ONE_ROUND_KINDS = ("ivfflat", "ivfpq", "io", "memory", "latency")
 
 
@@ -178,7 +180,7 @@ class Run:
 
     def limit(self):
         """Seconds that a step of a peer may take."""
-        return max(5, min(STEP_SECONDS, self.left() + 10))
+        return min(STEP_SECONDS, max(0, self.left()) + GRACE_SECONDS)
 
     @staticmethod
     def attempt(peer, row, step, case):
@@ -226,23 +228,30 @@ class Run:
         self.pool.shutdown()
 
 
-def with_points(cases, folder):
-    """The cases over a folder's {train,base,query}.npy instead of mixtures, each once; index builds
-    and whole calls over other points go."""
-    if folder is None:
+def with_points(cases, folders):
+    """The cases over mixtures over folders' {train,base,query}.npy too (whole calls) or instead,
+    each once; index builds over other points go, and folders without train.npy have none."""
+    if not folders:
         return cases
-    base = np.load(folder / "base.npy", mmap_mode="r")
-    n, d = base.shape
+    shapes = {folder: np.load(folder / "base.npy", mmap_mode="r").shape for folder in folders}
 
-    def over_points(case):
-        if case.data != "mixture":
-            return case
+    def over(folder, case):
+        n, d = shapes[folder]
         if case.suite == "build":
             return dataclasses.replace(case, n=n, d=d, data=str(folder))
         return dataclasses.replace(case, n=min(case.n, n), d=d, data=str(folder / "base.npy"))
 
-    kept = [case for case in cases if case.data == "mixture" or case.suite not in ("build", "call")]
-    return list(dict.fromkeys(map(over_points, kept)))
+    found = []
+    for case in cases:
+        if case.suite == "call" or (case.data != "mixture" and case.suite != "build"):
+            found.append(case)
+        if case.data == "mixture":
+            found += [
+                over(folder, case)
+                for folder in folders
+                if case.suite != "build" or (folder / "train.npy").exists()
+            ]
+    return list(dict.fromkeys(found))
 
 
 def parse_arguments():
@@ -258,7 +267,11 @@ def parse_arguments():
     )
     parser.add_argument("--peers", nargs="+", default=list(ALL_PEERS), choices=list(ALL_PEERS))
     parser.add_argument(
-        "--points", type=pathlib.Path, help="folder with {train,base,query}.npy instead of mixtures"
+        "--points",
+        type=pathlib.Path,
+        nargs="+",
+        default=[],
+        help="folders with {train,base,query}.npy in the place of mixtures",
     )
     parser.add_argument(
         "--python", nargs="+", default=[], help="other interpreters to look for the peers in"

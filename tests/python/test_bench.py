@@ -116,7 +116,7 @@ def test_whole_calls_are_timed_again_and_again_from_the_arrays(tmp_path):
         seconds=200,
         case_seconds=100,
         peers=["faiss_flash (host data)", "faiss_flash (CPU)", "FlashLib [CuTe]"],
-        points=None,
+        points=[],
         python=[],
         blas=[],
     )
@@ -155,7 +155,13 @@ def test_one_whole_call_is_not_counted_and_none_is_made_for_the_quality(monkeypa
     assert process.peer.initial is None
     assert [len(process.measure()["ms"]) for _ in range(2)] == [4, 4]
     assert process.quality()["objective"] > 0
-    assert process.peer.fits == [worker.FEW, *[3] * 9]
+    assert process.peer.fits == [*[worker.FEW] * 3, *[3] * 9]
+
+    monkeypatch.setattr(worker, "LONG_CALL", 0.0)  # as if a call took seconds
+    process.prepare(vars(HOST_CALL))
+    del process.peer.fits[:]
+    process.measure()
+    assert process.peer.fits == [*[worker.FEW] * 2, *[3] * 4]
 
     monkeypatch.setattr(Recording, "needs_first", True)
     process.prepare(vars(HOST_CALL))
@@ -249,7 +255,7 @@ def test_the_readme_holds_what_the_results_say(tmp_path):
     ]
     machine = {"cpu": "a CPU", "cores": 2, "date": "2026-01-01"}
     results = {"machine": machine, "ceilings": CEILINGS, "rows": rows}
-    block = report.readme_block(results, pathlib.Path("bench/results/x"))
+    block = report.readme_block([(results, pathlib.Path("bench/results/x"))])
     iteration = "| N=1048576 K=8192 d=128 f32 | faiss (GPU) 1 | 60 (5%) | 5 (63%) | 12.00 | - | - |"
     slower = "d=128 f16, 12 iterations | FlashLib 1 | 50 (75%) | 90 (42%) | 0.56 | - | - |"
     assert "d=128 f16, 12 iterations | FlashLib 1 | 7 (12%) | failed | - | - | - |" in block
@@ -262,19 +268,59 @@ def test_the_readme_holds_what_the_results_say(tmp_path):
     assert readme.read_text() == f"before\n{block}\nafter\n"
     report.update_readme(readme, block, check=True)
 
+    calls, others = (
+        [r for r in rows if (r["kind"] == "call") == wanted] for wanted in (True, False)
+    )
+    runs = [
+        ({**results, "rows": part}, pathlib.Path(name))
+        for part, name in ((calls, "a"), (others, "b"))
+    ]
+    block = report.readme_block(runs)
+    assert 0 < block.index("(a/results.md)") < block.index(slower) < block.index("(b/results.md)")
+    assert block.index("(b/results.md)") < block.index(iteration)
 
-def test_a_folder_of_points_takes_the_place_of_mixtures(tmp_path):
-    np.save(tmp_path / "base.npy", np.zeros((1000, 24), dtype="float32"))
+
+def test_an_objective_that_is_no_number_spoils_no_others():
+    rows = [row("faiss_flash", [2]), row("flash-kmeans", [8]), row("FlashLib", [9])]
+    rows[0]["objective"], rows[1]["objective"] = float("nan"), 3.0
+    table = report.timing_table(figures.case_of(rows[0]), rows, CEILINGS)
+    assert "| nan |" in table and "| 5.0e-01 |" in table and "| 0.0e+00 |" in table
+
+
+def folder_of_points(folder, n, d, names=("base",)):
+    folder.mkdir()
+    for name in names:
+        np.save(folder / f"{name}.npy", np.zeros((n, d), dtype="float32"))
+    return folder
+
+
+def test_folders_of_points_take_the_place_of_mixtures(tmp_path):
+    sift = folder_of_points(tmp_path / "sift", 1000, 24, ("train", "base", "query"))
+    minilm = folder_of_points(tmp_path / "minilm", 2000, 32)
     cases = [*suites.build(), *suites.cpu()]
-    found = run.with_points(cases, tmp_path)
+    found = run.with_points(cases, [sift, minilm])
     builds = [case for case in found if case.suite == "build"]
     assert {(case.kind, case.k) for case in builds} == {("ivfflat", 4096), ("ivfflat", 1024)}
-    assert all((case.n, case.d, case.data) == (1000, 24, str(tmp_path)) for case in builds)
-    assert [case.data for case in found[2:]] == ["normal", str(tmp_path / "base.npy")]
-    assert run.with_points(cases, None) == cases
-    calls = run.with_points([*suites.call()], tmp_path)
-    assert {(case.k, case.dtype) for case in calls} == {
-        *((k, "f32") for k in (1024, 4096, 16384)),
-        (8192, "f16"),
-    }
-    assert {case.data for case in calls} == {str(tmp_path / "base.npy")}
+    assert all((case.n, case.d, case.data) == (1000, 24, str(sift)) for case in builds)
+    on_both = [str(folder / "base.npy") for folder in (sift, minilm)]
+    assert [case.data for case in found[2:]] == ["normal", *on_both]
+    assert run.with_points(cases, []) == cases
+
+
+def test_whole_calls_over_points_stand_beside_those_over_mixtures(tmp_path):
+    sift = folder_of_points(tmp_path / "sift", 1000, 24)
+    minilm = folder_of_points(tmp_path / "minilm", 2000, 32)
+    cases = [*suites.call()]
+    found = run.with_points(cases, [sift, minilm])
+    assert [case for case in found if case in cases] == cases
+    for case in cases:
+        if case.data == "mixture":
+            at = found.index(case)
+            over = [(c.n, c.d, c.k, c.dtype, c.data, c.niter) for c in found[at + 1 : at + 3]]
+            kept = (case.k, case.dtype)
+            assert over == [
+                (1000, 24, *kept, str(sift / "base.npy"), case.niter),
+                (2000, 32, *kept, str(minilm / "base.npy"), case.niter),
+            ]
+    assert len(found) == len(cases) + 2 * sum(case.data == "mixture" for case in cases)
+    assert figures.describe(found[-4]).startswith("N=2000 K=16384 d=32 f32, minilm/base.npy")

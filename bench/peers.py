@@ -58,6 +58,7 @@ class FaissCpu(Peer):
 class FaissGpu(FaissCpu):
     suites = ("call", "iteration", "train", "memory")
     own_blas = False
+    resources = None  #: taken once, as users do: their memory takes a while to come
 
     def version(self):
         import faiss
@@ -69,7 +70,7 @@ class FaissGpu(FaissCpu):
     def index(self, d):
         import faiss
 
-        self.resources = faiss.StandardGpuResources()
+        self.resources = self.resources or faiss.StandardGpuResources()
         return faiss.GpuIndexFlatL2(self.resources, d)
 
 

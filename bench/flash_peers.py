@@ -33,23 +33,27 @@ class FlashKmeans(Peer):
         return self.found[0].float().cpu().numpy()
 
     def assign_rows(self, count):
-        ids = self._assign(self.x[:1, :count].contiguous(), self.found[:1].contiguous())()
-        return ids[0].cpu().numpy()
+        """All are assigned: for fewer, or with other norms, its kernel would be compiled anew."""
+        norms = self._norms(self.x).to(self.x.dtype)  # as fit() has them
+        return self._assign(self.x, self.found.contiguous(), norms)()[0, :count].cpu().numpy()
 
     @staticmethod
-    def _assign(x, centroids):
+    def _norms(x):
+        return points.gpu().stack([(row.float() ** 2).sum(-1) for row in x])
+
+    @staticmethod
+    def _assign(x, centroids, norms):
         """A call of the assignment kernel alone."""
         import torch
         from flash_kmeans.assign_euclid_triton import euclid_assign_triton
 
-        norms = torch.stack([(row.float() ** 2).sum(-1) for row in x])
         centroid_norms = (centroids.float() ** 2).sum(-1)
         out = torch.empty(x.shape[:2], device="cuda", dtype=torch.int32)
         return lambda: euclid_assign_triton(x, centroids, norms, out, centroid_norms)
 
     def assign(self, case):
         x = points.make(case, "device")
-        return _median_ms(self._assign(x, x[:, : case.k].contiguous()))
+        return _median_ms(self._assign(x, x[:, : case.k].contiguous(), self._norms(x)))
 
     def update(self, case):
         import torch
@@ -111,8 +115,8 @@ class FlashLib(FlashKmeans):
     def assign_rows(self, count):
         from flashlib.primitives.kmeans import euclid_assign_triton
 
-        ids = euclid_assign_triton(self._on_device(self.x[:1, :count]), self.found[:1])
-        return ids[0].cpu().numpy()
+        ids = euclid_assign_triton(self._on_device(self.x), self.found)  # all: as above
+        return ids[0, :count].cpu().numpy()
 
 
 class FlashLibHost(FlashLib):

@@ -21,7 +21,7 @@ void assign_in_chunks(const Assignment& problem, int64_t k, Metric metric);
 /// chunks smaller.
 int64_t chunk_bytes(int64_t n, int64_t k, const VectorView& view);
 
-/// What Backend::assign_batch() does, for short rows (direct_pays()) in one kernel for all
+/// What Backend::assign_batch() does, for small ones (direct_pays()) in one kernel for all
 /// problems. False, with nothing written, where some row is not finite: the kernel takes none.
 bool assign_together(const std::vector<Assignment>& problems, int64_t k, Metric metric);
 

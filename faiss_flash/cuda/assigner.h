@@ -48,7 +48,7 @@ class Assigner {
 /// The ways to assign rows.
 enum class Method : uint8_t {
     exact,  ///< any rows (exact/assign.h), problem after problem
-    direct, ///< short rows without weights, exact, in one kernel (direct/assign.h)
+    direct, ///< small problems without weights, exact, in one kernel (direct/assign.h)
     fast    ///< plain rows in 16 bits: centroids are rounded, nothing is checked (assign/assign.h)
 };
 

@@ -420,7 +420,7 @@ INSTANTIATE_TEST_SUITE_P(
                 Case{"batch", DType::f16, 5, 20011, 130, 24},
                 Case{"odd_rows", DType::f16, 2, 20011, 130, 33},
                 Case{"odd_rows_f32", DType::f32, 1, 20011, 130, 7},
-                Case{"some_empty", DType::f32, 2, 4001, 4500, 5},
+                Case{"few_some_empty", DType::f32, 2, 4001, 4500, 5},
                 Case{"one_column", DType::bf16, 1, 30011, 19, 1},
                 Case{"many_columns", DType::f16, 1, 17003, 50, 776},
                 Case{"many_clusters", DType::f16, 1, 70001, 9001, 16},

@@ -1,6 +1,7 @@
 /// Rows on the device: any type, any place, and streams that make them.
 #include <faiss_flash/core/points.h>
 #include <faiss_flash/kmeans.h>
+#include <faiss_flash/cuda/worker.h>
 
 #include <cuda/device_data.h>
 #include <support/data.h>
@@ -227,7 +228,9 @@ TEST_F(RowsOnDevice, ComeThereOnce) {
     options.device = "cpu";
     const auto expected = kmeans(input, kClusters, options);
     options.device = "cuda";
-    const int64_t all = estimate(kRows, kColumns, kClusters, options).device_bytes;
+    const Workload workload{
+            1, kRows, kColumns, kClusters, Metric::l2, DType::f32, Precision::exact, false, true};
+    const int64_t all = cuda::device_bytes(workload);
     struct Case {
         const char* name;
         int64_t limit, decoded;

@@ -40,8 +40,7 @@ inline constexpr int32_t kMostTile = 40 * 1024 / (4 * (kColumns + 1)) / kDirectG
 /// the DirectCentroids' columns say: up to 32 in short_rows.cu, more in long_rows.cu.
 void assign_short_rows(
         const DirectArguments& arguments, int64_t columns, int64_t batch, cudaStream_t stream);
-void assign_long_rows(
-        const DirectArguments& arguments, int64_t columns, int64_t batch, cudaStream_t stream);
+void assign_long_rows(const DirectArguments& arguments, int64_t batch, cudaStream_t stream);
 
 template <class Element>
 __device__ const Element* point_of(const DirectArguments& arguments, int64_t row) {

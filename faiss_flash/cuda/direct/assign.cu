@@ -181,7 +181,7 @@ void assign_direct(
     arguments.ids = ids;
     arguments.counts = counts;
     if (table.columns > kMostShortColumns) {
-        assign_long_rows(arguments, table.columns, table.batch, stream);
+        assign_long_rows(arguments, table.batch, stream);
         return;
     }
     table_kernel<<<static_cast<unsigned>(table.batch), kThreads, 0, stream>>>(

@@ -5,7 +5,8 @@
     bench/report.py bench/results/h200_calls bench/results/h200 --readme README.md
 
 --readme replaces what stands between the README's two bench comments, by the runs' figures in the
-order of their folders; --check only compares.
+order of their folders; what an earlier run has measured is left out of later ones' tables. --check
+only compares.
 """
 
 import argparse
@@ -157,11 +158,17 @@ README_TABLES = {
 def readme_block(runs):
     """Of (results, folder) of each run: whole calls, then iterations, against every peer that was
     measured, and index builds."""
-    return f"{BEGIN}\n" + "\n".join(readme_run(*run) for run in runs) + END
+    parts = []
+    shown = set()
+    for results, folder in runs:
+        rows = [row for row in results["rows"] if row["suite"] not in shown]
+        shown |= {row["suite"] for row in rows}
+        parts.append(readme_run(results, rows, folder))
+    return f"{BEGIN}\n" + "\n".join(parts) + END
 
 
-def readme_run(results, folder):
-    rows, ceilings = results["rows"], results["ceilings"]
+def readme_run(results, rows, folder):
+    ceilings = results["ceilings"]
     text = f"On one {ceilings.get('gpu', '?')}, all in one run "
     text += (
         f"([all figures]({folder}/results.md), {results['machine']['date']}), faiss_flash exact\n"

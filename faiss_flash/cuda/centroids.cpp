@@ -69,6 +69,7 @@ class CudaCentroids final : public Centroids {
     /// What belongs to a slot of the arrays, on the host.
     struct Turn {
         ClusterStats* stats;         ///< [batch]
+        uint64_t* began;             ///< by the device's clock; where it waits for the host
         bool waits_for_host = false; ///< the device had nothing to do before it
         Event end;
         Graph graph;
@@ -94,7 +95,7 @@ class CudaCentroids final : public Centroids {
     const cudaStream_t stream_;
     Allocated<CentroidArrays> arrays_;
     Pinned<ClusterStats> stats_; ///< [2 x batch] of both turns
-    Pinned<uint64_t> began_;     ///< when the last iteration did that the device had to wait for
+    Pinned<uint64_t> began_;     ///< [2] of both turns
     uint64_t ended_ = 0;         ///< when the iteration did that was waited for last
     std::array<Turn, 2> turns_;
     CentroidRules rules_;
@@ -108,9 +109,10 @@ CudaCentroids::CudaCentroids(const SumFormat& format, const Sums* squares, cudaS
       stream_(stream),
       arrays_(stream, [&](Arena& arena) { return CentroidArrays(format, arena); }),
       stats_(2 * static_cast<size_t>(workload_.batch)),
-      began_(1) {
+      began_(2) {
     for (size_t i = 0; i < turns_.size(); i++) {
         turns_[i].stats = stats_.get() + static_cast<int64_t>(i) * workload_.batch;
+        turns_[i].began = began_.get() + i;
     }
     const IterationArrays& shared = slot_of(0);
     const size_t finished_bytes = static_cast<size_t>(workload_.batch) * sizeof *shared.finished;
@@ -163,9 +165,9 @@ void CudaCentroids::iterate(const Iteration& iteration) {
         turn.graph = Graph::capture(stream_, [&] { queue(iteration); });
         turn.launches = *iteration.launches;
     }
-    turn.waits_for_host = asked_ == waited_;
+    turn.waits_for_host = asked_ == waited_ || turn_of(asked_ - 1).end.is_over();
     if (turn.waits_for_host) {
-        write_time(began_.get(), stream_);
+        write_time(turn.began, stream_);
     }
     if (replay) {
         turn.graph.launch(stream_);
@@ -196,7 +198,7 @@ Centroids::Outcome CudaCentroids::wait() {
     const Turn& turn = turn_of(waited_);
     turn.end.wait();
     require_valid_ids(turn);
-    const uint64_t began = turn.waits_for_host ? *began_.get() : ended_;
+    const uint64_t began = turn.waits_for_host ? *turn.began : ended_;
     ended_ = 0;
     for (int64_t b = 0; b < workload_.batch; b++) {
         ended_ = std::max(ended_, turn.stats[b].ended);

@@ -18,8 +18,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <tuple>
+#include <utility>
 
 namespace faiss_flash::cuda {
 namespace {
@@ -166,6 +168,55 @@ TEST(DirectBatch, LongRowsOfAllTypesComeOutAsOnTheCpu) {
                 EXPECT_EQ(found.iterations.back().objective, expected.iterations.back().objective);
             }
         }
+    }
+}
+
+/// Products with a mean that is large beside the rest and at right angles to it: what the mean adds
+/// to scores cancels, and its roundings are all that is left. Centroids are there four times, so
+/// that float64 has to decide.
+TEST(DirectBatch, LongRowsOfProductsThatCancelComeOutAsOnTheCpu) {
+    if (device_count() == 0) {
+        GTEST_SKIP() << "no CUDA device";
+    }
+    const int64_t n = 20000;
+    const int64_t k = 32;
+    for (const auto& [d, size] : {std::pair<int64_t, float>{40, 1000}, {64, 4096}, {128, 16384}}) {
+        SCOPED_TRACE(testing::Message() << "d " << d << " mean of " << size);
+        Floats x = test::normal(n, d, 7);
+        Floats mean = test::normal(1, d, 8, 0.8f * size, 0.1f * size);
+        double square = 0;
+        for (const float value : mean) {
+            square += double{value} * value;
+        }
+        for (int64_t i = 0; i < n; i++) {
+            float* row = x.data() + i * d;
+            const double along = std::inner_product(row, row + d, mean.data(), 0.0) / square;
+            for (int64_t j = 0; j < d; j++) {
+                const auto column = static_cast<size_t>(j);
+                row[j] = static_cast<float>(mean[column] + row[j] - along * mean[column]);
+            }
+        }
+        Floats initial;
+        for (int64_t c = 0; c < k; c++) {
+            initial.insert(initial.end(), x.data() + c / 4 * d, x.data() + (c / 4 + 1) * d);
+        }
+        KMeansInput input;
+        input.points = VectorView::of(x.data(), n, d);
+        input.initial_centroids = VectorView::of(initial.data(), k, d);
+        KMeansOptions options;
+        options.niter = 3;
+        options.max_points_per_centroid = -1;
+        options.metric = Metric::inner_product;
+        options.return_assignment = true;
+        const Workload workload{
+                1, n, d, k, Metric::inner_product, DType::f32, Precision::exact, false, false};
+        ASSERT_EQ(method_for(workload), Method::direct);
+        options.device = "cuda";
+        const KMeansResult found = kmeans(input, k, options);
+        options.device = "cpu";
+        const KMeansResult expected = kmeans(input, k, options);
+        EXPECT_EQ(found.centroids, expected.centroids);
+        EXPECT_EQ(found.assignment, expected.assignment);
     }
 }
 

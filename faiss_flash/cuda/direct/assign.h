@@ -4,7 +4,9 @@
 /// With x' = (x - m) s and c' = (c - m) t for powers of two s and t, the score x'.c' + b (b:
 /// -|c'|^2 s / 2 t, or m.c' s for products) in float32 is off by at most
 ///   E = (d + 16) 2^-23 (|x'| C + B) + what float64 itself is off by (exact/bounds.cuh)
-/// for the longest |c'| = C and the largest |b| = B. A centroid whose score is below the best by
+/// for the longest |c'| = C and the largest |b| = B. Where b is added up in float32, of products of
+/// long rows, its terms may cancel: B is |m| s C / 2 larger, which their roundings stay below. A
+/// centroid whose score is below the best by
 /// more than 2 E is not the nearest. Where one is left, it is the nearest; of several, float64
 /// decides, with the CPU backend's order of summation, ties to the lowest id.
 #pragma once
@@ -21,7 +23,7 @@ namespace faiss_flash::cuda {
 /// Of the centroids of one problem, in scaled units, rounded up.
 struct DirectBounds {
     float length; ///< |c'|
-    float bias;   ///< magnitude
+    float bias;   ///< B
     float scale;  ///< t
 };
 

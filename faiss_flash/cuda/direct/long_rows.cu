@@ -235,8 +235,9 @@ __global__ void __launch_bounds__(kThreads)
             }
         }
     }
-    const DirectBounds bounds{
-            round_up(length_of(block_max(longest))), round_up(block_max(largest_bias)), scale};
+    const float length = round_up(length_of(block_max(longest)));
+    const double terms = arguments.l2 ? 0 : double{arguments.mean_length[problem]} * scale * length;
+    const DirectBounds bounds{length, round_up(double{block_max(largest_bias)} + terms / 2), scale};
     // Lanes share the points out while they compare; those of the same point go on together.
     int mine = 0; // of a thread's points
     int mask = kSharers / 2;

@@ -119,11 +119,11 @@ void update(State& state, Shape shape, DType dtype) {
     });
     sum_format->load(format, nullptr);
     cuda::Allocated<cuda::ClusterSums> sums(nullptr, [&](cuda::Arena& arena) {
-        return cuda::ClusterSums(rows, nullptr, *sum_format, arena);
+        return cuda::ClusterSums(rows, shape.n, nullptr, *sum_format, arena);
     });
     sums->start(nullptr);
     const auto run = [&](const int32_t* ids) {
-        const Sums added = sums->run(ids, nullptr);
+        const Sums added = sums->run({0, shape.n}, ids, nullptr);
         cuda::IterationArrays arrays{};
         arrays.centroids = means.get(); // of the run before
         arrays.next = next.get();

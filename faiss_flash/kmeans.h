@@ -1,7 +1,9 @@
-/// The k-means engine: exact Lloyd iterations over vectors of any supported type.
+/// The k-means engine: exact Lloyd iterations, or batches with moving averages (e-means), over
+/// vectors of any supported type.
 ///
 /// Includes the C++ library only and compiles as C++17. Nothing here knows FAISS, CUDA or Python.
-/// Method: Lloyd (1982), with FAISS's rules for seeding, sampling, empty clusters and restarts.
+/// Methods: Lloyd (1982), with FAISS's rules for seeding, sampling, empty clusters and restarts;
+/// e-means as FAISS's contrib/e_means.py (2026) has it.
 /// Every function throws InvalidArgument for bad input, naming the argument and its value, before
 /// any output is written; rows, dims and counts are int64_t, strides are in bytes.
 #pragma once
@@ -60,6 +62,18 @@ enum class Metric : uint8_t { l2, inner_product };
 /// range (bf16: 2^52) count as at its end.
 enum class Precision : uint8_t { exact, fast };
 
+/// How the centroids are found. lloyd: an iteration assigns all points, and centroids become the
+/// means of theirs. e_means: an iteration (an epoch) takes the points batch by batch in a random
+/// order, and after each the centroids become moving averages of what was assigned to them: two or
+/// three epochs come to the objective of 25 of Lloyd's iterations (README.md). After the last one,
+/// clusters become the plain means of its points. Assignments are exact in both, and results the
+/// same bits on every backend. e_means keeps a copy of points on a device.
+enum class Algorithm : uint8_t { lloyd, e_means };
+
+/// How large e_means' batches are. quality: 1/8 of throughput's size (results of less than 1 % more
+/// quality an epoch, for more updates).
+enum class OperatingPoint : uint8_t { throughput, quality };
+
 /// Turns encoded rows into float32; lets a caller train on compressed vectors without a copy.
 class FAISS_FLASH_API RowDecoder {
    public:
@@ -95,7 +109,8 @@ struct VectorView {
 /// What one Lloyd iteration did. Fields have FAISS's meaning (ClusteringIterationStats).
 struct IterationStats {
     double objective = 0;   ///< sum over points of the distance (l2) or product, unweighted: the
-                            ///< exact one to a bit or two, the same bits on every backend
+                            ///< exact one to a bit or two, the same bits on every backend. Of
+                            ///< e_means: to the centroids at the time of a point's batch
     double time = 0;        ///< seconds since the first restart began
     double time_search = 0; ///< seconds of these spent assigning points
     double time_update = 0; ///< seconds of these spent on sums and new centroids
@@ -108,6 +123,12 @@ struct IterationStats {
 struct KMeansOptions {
     Metric metric = Metric::l2;
     Precision precision = Precision::exact;
+    Algorithm algorithm = Algorithm::lloyd;
+    OperatingPoint operating_point = OperatingPoint::throughput; ///< e_means
+    /// e_means: points a batch, and how much of the averages its first is; they fall to a tenth of
+    /// it by a cosine. Both, or none (0): as operating_point, the shape and niter say.
+    int64_t batch_size = 0;
+    double alpha0 = 0; ///< in (0, 1]
     /// "auto": what is expected to be through first, a GPU or the CPU (points on a device stay
     /// there; Precision::fast takes the first GPU), or what the environment variable
     /// FAISS_FLASH_DEVICE says; "cpu", "cuda" (the first GPU), "cuda:0", "cuda:1", ...
@@ -124,7 +145,8 @@ struct KMeansOptions {
     int64_t max_points_per_centroid = 256; ///< more are sampled; negative = use all; not 0
     int64_t seed = 1234; ///< of sampling and initial centroids; negative = the clock
     bool use_faster_subsampling = false; ///< sample with replacement, by splitmix64
-    /// Stop a restart when |previous - objective| / |previous| <= this; nullopt = never.
+    /// Stop a restart when |previous - objective| / |previous| <= this; nullopt = never. e_means
+    /// runs all its epochs: its steps grow smaller towards the last.
     std::optional<double> early_stop_threshold = 0.0;
     bool verbose = false; ///< progress on stdout, in FAISS's wording
     /// Fill KMeansResult::assignment and ::distances. Points that a GPU has trained on are not
@@ -175,6 +197,17 @@ struct KMeansResult {
 /// Same input and options give bitwise the same result, whatever the number of threads.
 FAISS_FLASH_API KMeansResult
 kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& options = {});
+
+/// What e_means of n points takes.
+struct EmeansRecipe {
+    int64_t batch_size = 0; ///< points of a batch, <= n
+    double alpha0 = 0;      ///< share of the averages that the first batch is
+};
+
+/// The batches of kmeans() of n points in k clusters with the options' niter: its own, or the laws
+/// fitted for FAISS's contrib/e_means.py.
+FAISS_FLASH_API EmeansRecipe
+e_means_recipe(int64_t n, int64_t k, const KMeansOptions& options = {});
 
 /// Clusters each problem on its own; same results as a loop over kmeans(). Each may have its own n
 /// and d; those that share both run together where that is faster (a GPU, Precision::fast), as many

@@ -71,6 +71,20 @@ void check_metric(Metric metric) {
             named("metric", static_cast<int>(metric)) + " is not a Metric");
 }
 
+void check_algorithm(const KMeansOptions& options) {
+    require(options.algorithm == Algorithm::lloyd || options.algorithm == Algorithm::e_means,
+            named("algorithm", static_cast<int>(options.algorithm)) + " is not an Algorithm");
+    require(options.operating_point == OperatingPoint::throughput ||
+                    options.operating_point == OperatingPoint::quality,
+            named("operating_point", static_cast<int>(options.operating_point)) +
+                    " is not an OperatingPoint");
+    require(options.batch_size >= 0, named("batch_size", options.batch_size) + " must be positive");
+    const std::string alpha0 = "alpha0=" + std::to_string(options.alpha0);
+    require(options.alpha0 >= 0 && options.alpha0 <= 1, alpha0 + " must be in (0, 1]");
+    require((options.batch_size > 0) == (options.alpha0 > 0),
+            named("batch_size", options.batch_size) + " and " + alpha0 + " belong together");
+}
+
 void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options) {
     check_view(input.points, "points");
     check_count("k", k);
@@ -86,6 +100,7 @@ void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOpt
     check_metric(options.metric);
     require(options.precision == Precision::exact || options.precision == Precision::fast,
             named("precision", static_cast<int>(options.precision)) + " is not a Precision");
+    check_algorithm(options);
     require(options.memory_limit >= 0,
             named("memory_limit", options.memory_limit) + " must not be negative");
     require(options.niter >= 0, named("niter", options.niter) + " must not be negative");

@@ -17,6 +17,9 @@ void check_host_view(const VectorView& view, const char* name);
 /// A value that the caller cast to the type may be none of its names.
 void check_metric(Metric metric);
 
+/// KMeansOptions::algorithm and what belongs to it.
+void check_algorithm(const KMeansOptions& options);
+
 /// Everything about kmeans()'s arguments that can be told without reading the points.
 void check_kmeans_arguments(const KMeansInput& input, int64_t k, const KMeansOptions& options);
 

@@ -30,6 +30,13 @@ std::string decisive_options(
     } else {
         text << " precision=exact";
     }
+    text << " algorithm=";
+    if (options.algorithm == Algorithm::lloyd) {
+        text << "lloyd";
+    } else {
+        const EmeansRecipe recipe = e_means_recipe(points.n, k, options);
+        text << "e_means,batch_size:" << recipe.batch_size << ",alpha0:" << recipe.alpha0;
+    }
     text << " niter=" << options.niter << " nredo=" << options.nredo
          << " spherical=" << options.spherical << " int_centroids=" << options.int_centroids
          << " frozen_centroids=" << options.frozen_centroids

@@ -29,6 +29,7 @@ Workload workload_of(
         int64_t n,
         int64_t k,
         const KMeansOptions& options) {
+    const bool in_batches = options.algorithm == Algorithm::e_means;
     return {batch,
             n,
             points.d,
@@ -39,7 +40,8 @@ Workload workload_of(
             weighted,
             points.decoder != nullptr,
             points.space,
-            options.memory_limit};
+            options.memory_limit,
+            in_batches ? e_means_recipe(n, k, options).batch_size : 0};
 }
 
 bool all_finite(const RowFacts& facts) {

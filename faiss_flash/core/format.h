@@ -19,6 +19,10 @@ struct Workload {
     bool decoded;                          ///< rows come from a decoder
     MemorySpace space = MemorySpace::host; ///< where the rows are
     int64_t memory_limit = 0;              ///< KMeansOptions'
+    int64_t batch_rows = 0; ///< of e-means: the most rows that are assigned at a time
+
+    /// Rows of a problem that are assigned at a time.
+    int64_t assigned() const { return batch_rows > 0 ? batch_rows : n; }
 
     /// Of the rows as they are read: decoders make float32.
     DType row_type() const { return decoded ? DType::f32 : dtype; }

@@ -199,7 +199,12 @@ std::vector<KMeansResult> train(
         }
     };
     for (const KMeansInput* input : inputs) {
-        problems.push_back({choose_training_points(input->points, k, options)});
+        Points points = choose_training_points(input->points, k, options);
+        if (options.algorithm == Algorithm::e_means) {
+            const auto seed = static_cast<uint64_t>(resolve_seed(options.seed));
+            points = points.in_order(RowOrder::shuffled(points.n(), seed));
+        }
+        problems.push_back({std::move(points)});
     }
     if (!scanned) {
         reject_non_finite();
@@ -373,7 +378,8 @@ std::vector<KMeansResult> batch_kmeans(
         std::vector<const KMeansInput*> inputs;
         std::vector<size_t> members;
         for (size_t b = first; b < problems.size(); b++) {
-            const bool together = b == first || (backends[b] == backends[first] &&
+            const bool together = b == first || (settled.algorithm == Algorithm::lloyd &&
+                                                 backends[b] == backends[first] &&
                                                  alike(problems[first], problems[b]));
             if (!done[b] && together) {
                 inputs.push_back(&problems[b]);

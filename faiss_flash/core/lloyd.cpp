@@ -70,7 +70,11 @@ class Lloyd {
             const auto batch = static_cast<int64_t>(batch_);
             const Workload workload =
                     workload_of(view, first.weights, batch, first.points.n(), k, options);
-            pieces_.emplace(backend, problems, workload, cuts);
+            std::optional<EmeansSchedule> schedule;
+            if (options.algorithm == Algorithm::e_means) {
+                schedule.emplace(workload.n, k, options);
+            }
+            pieces_.emplace(backend, problems, workload, cuts, schedule);
             if (checkpoint) {
                 checkpoint->check(pieces_->facts());
             }
@@ -130,6 +134,7 @@ class Lloyd {
     /// Takes the place of the start of the run; of one problem.
     void take_up(const LloydState& state) {
         centroids_[0] = state.centroids;
+        averages_ = state.averages;
         keep_given_rows(0);
         stats_[0] = state.stats;
         if (!state.stats.empty()) {
@@ -153,12 +158,13 @@ class Lloyd {
     }
 
     /// What the checkpoint keeps of now; see LloydState.
-    LloydState state(bool over, std::vector<float> centroids) const {
+    LloydState state(bool over, std::vector<float> centroids) {
         LloydState now;
         now.redo = redo_;
         now.iterations = iterations_;
         now.over = over;
         now.centroids = std::move(centroids);
+        now.averages = over ? std::vector<double>() : pieces_->averages();
         now.best_centroids = best_[0].centroids;
         now.best_objective = best_objective_[0];
         now.best_iterations = static_cast<int64_t>(best_[0].iterations.size());
@@ -203,11 +209,15 @@ class Lloyd {
             seed_on_host();
             return;
         }
+        const uint64_t seed = random_number(static_cast<uint64_t>(seed_), redo_);
+        Start begin{given_rows_.data(), given_, false, {}};
         if (iterations_ == 0) {
-            pieces_->load({given_rows_.data(), given_, false, rows_to_begin_with()}, rules_);
+            begin.rows = rows_to_begin_with();
         } else { // taken up
-            pieces_->load({centroids_[0].data(), k_, true, {}}, rules_);
+            begin = {centroids_[0].data(), k_, true, {}};
+            begin.averages = averages_.empty() ? nullptr : averages_.data();
         }
+        pieces_->load(begin, rules_, seed, iterations_);
         kept_.assign(batch_, false);
         const Clock::time_point start = Clock::now();
         std::vector<bool> running(batch_, true);
@@ -336,7 +346,9 @@ class Lloyd {
 
     bool goes_on(size_t b, int iteration, double seconds_left) {
         const std::vector<IterationStats>& stats = stats_[b];
-        if (options_.early_stop_threshold && iteration > 0 &&
+        const bool stops_early =
+                options_.early_stop_threshold && options_.algorithm == Algorithm::lloyd;
+        if (stops_early && iteration > 0 &&
             converged(
                     stats[stats.size() - 2].objective,
                     stats.back().objective,
@@ -365,6 +377,7 @@ class Lloyd {
     const int64_t seed_;
     std::vector<float> given_rows_;                  // [batch x given x d]
     std::vector<std::vector<float>> centroids_;      // [k x d] of the restart that has just ended
+    std::vector<double> averages_;                   // of a state that was taken up; of e-means
     std::vector<std::vector<IterationStats>> stats_; // of all restarts so far
     std::vector<KMeansResult> best_;
     std::vector<double> best_objective_;

@@ -1,4 +1,4 @@
-/// Lloyd's iteration with FAISS's rules, written once for every backend.
+/// Lloyd's iteration with FAISS's rules, or e-means' epochs, written once for every backend.
 #pragma once
 
 #include <faiss_flash/core/backend.h>
@@ -13,7 +13,8 @@ namespace faiss_flash {
 /// Runs all restarts over the training points of each problem, all problems at a time. Where these
 /// are all points and still on a device, fills KMeansResult::assignment and ::distances when asked
 /// for; else leaves them empty, with room for the points in their capacity.
-/// @param problems  of equal n and d, more than k finite points each
+/// @param problems  of equal n and d, more than k finite points each; of e-means one, in an order
+///                  such that any rows side by side are a sample
 /// @param initial   of each problem [m x d] with m <= k, the same m: the first m centroids
 /// @param cuts      rows where one shard ends and the next begins, ascending; none: one shard. The
 ///                  result is the same bits for any.

@@ -12,7 +12,7 @@ namespace faiss_flash {
 
 namespace {
 
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kVersion = 2;
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are written as they lie here");
 static_assert(
@@ -105,6 +105,7 @@ void pass(Archive& archive, State& state) {
     archive.number(state.best_iterations);
     archive.number(state.best_objective);
     archive.sequence(state.centroids);
+    archive.sequence(state.averages);
     archive.sequence(state.best_centroids);
     archive.sequence(state.stats);
 }

@@ -19,6 +19,7 @@ struct LloydState {
     bool over = false;      ///< no iteration of that restart is to come; best_* know of it
     /// [k x d] after the last of them; empty where the whole run is over.
     std::vector<float> centroids;
+    std::vector<double> averages;      ///< Start::averages then; of e-means
     std::vector<float> best_centroids; ///< [k x d] of the restarts that are over; none yet: empty
     double best_objective = 0;
     int64_t best_iterations = 0;       ///< iterations of all restarts up to and including the best

@@ -1,5 +1,8 @@
 #include <faiss_flash/core/pieces.h>
 
+#include <faiss_flash/core/interrupt.h>
+
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -9,8 +12,9 @@ Pieces::Pieces(
         const Backend& backend,
         const std::vector<Problem>& problems,
         const Workload& workload,
-        const std::vector<int64_t>& cuts)
-    : backend_(backend), worker_(backend.start(workload)) {
+        const std::vector<int64_t>& cuts,
+        std::optional<EmeansSchedule> schedule)
+    : backend_(backend), worker_(backend.start(workload)), schedule_(schedule) {
     const Worker::Here here(*worker_);
     try {
         make(problems, workload, cuts);
@@ -61,6 +65,7 @@ void Pieces::open(
     ends_.push_back(n);
     if (cuts.empty()) {
         shards_.push_back(worker_->open(problems));
+        active_.push_back(shards_.front().get());
         return;
     }
     parts_.resize(ends_.size());
@@ -72,11 +77,13 @@ void Pieces::open(
             parts_[i].push_back({points.part(first, end - first), part_weights});
         }
         shards_.push_back(worker_->open(parts_[i]));
+        active_.push_back(shards_.back().get());
         first = end;
     }
 }
 
-void Pieces::load(const Start& start, const CentroidRules& rules) {
+void Pieces::load(
+        const Start& start, const CentroidRules& rules, uint64_t seed, int64_t iterations) {
     const Worker::Here here(*worker_);
     centroids_->load(start, rules, [&](float* centroids) {
         int64_t first = 0;
@@ -93,6 +100,8 @@ void Pieces::load(const Start& start, const CentroidRules& rules) {
             first = ends_[i];
         }
     });
+    seed_ = seed;
+    iterations_ = iterations;
     asked_ = 0;
     waited_ = 0;
 }
@@ -100,7 +109,36 @@ void Pieces::load(const Start& start, const CentroidRules& rules) {
 void Pieces::ask(int most) {
     const Worker::Here here(*worker_);
     for (; asked_ < most && asked_ <= waited_ + centroids_->lookahead(); asked_++) {
-        centroids_->iterate(iteration());
+        if (schedule_) {
+            ask_for_epoch(iterations_ + asked_);
+        } else {
+            centroids_->iterate(iteration());
+        }
+    }
+}
+
+void Pieces::ask_for_epoch(int64_t epoch) {
+    for (int64_t i = 0; i < schedule_->batches(); i++) {
+        poll_if_due();
+        const EmeansBatch batch = schedule_->batch(seed_, epoch, i);
+        take(batch);
+        Centroids::Iteration next = iteration();
+        next.batch = batch;
+        centroids_->iterate(next);
+    }
+}
+
+void Pieces::take(const EmeansBatch& batch) {
+    active_.clear();
+    int64_t first = 0;
+    for (size_t i = 0; i < shards_.size(); i++) {
+        const int64_t begin = std::max(batch.first, first);
+        const int64_t end = std::min(batch.first + batch.count, ends_[i]);
+        if (begin < end) {
+            shards_[i]->take(begin - first, end - begin);
+            active_.push_back(shards_[i].get());
+        }
+        first = ends_[i];
     }
 }
 
@@ -118,6 +156,11 @@ std::vector<IterationStats> Pieces::wait() {
 void Pieces::store(const std::vector<float*>& to) {
     const Worker::Here here(*worker_);
     centroids_->store(to);
+}
+
+std::vector<double> Pieces::averages() {
+    const Worker::Here here(*worker_);
+    return centroids_->averages();
 }
 
 bool Pieces::assign(const std::vector<Assignment>& problems, int64_t k, Metric metric) {
@@ -150,15 +193,15 @@ bool Pieces::assign(const std::vector<Assignment>& problems, int64_t k, Metric m
 
 Sums Pieces::add(Sums (Shard::*sums)()) {
     std::vector<Sums> parts;
-    for (const auto& shard : shards_) {
-        parts.push_back(((*shard).*sums)());
+    for (Shard* shard : active_) {
+        parts.push_back((shard->*sums)());
     }
-    return reducer_ ? reducer_->add(parts) : parts.front();
+    return parts.size() > 1 ? reducer_->add(parts) : parts.front();
 }
 
 Centroids::Iteration Pieces::iteration() {
     std::optional<Launches> all = Launches();
-    for (const auto& shard : shards_) {
+    for (const Shard* shard : active_) {
         const std::optional<Launches> own = shard->launches();
         if (all && own) {
             all->insert(all->end(), own->begin(), own->end());
@@ -167,7 +210,7 @@ Centroids::Iteration Pieces::iteration() {
         }
     }
     return {[this](const float* centroids) {
-                for (const auto& shard : shards_) {
+                for (Shard* shard : active_) {
                     shard->assign(centroids);
                 }
             },

@@ -109,14 +109,22 @@ Points::Points(const VectorView& view) : view_(view), n_(view.n) {
 }
 
 Points::Points(const VectorView& view, std::vector<int64_t> selection) : Points(view) {
-    selection_ = std::move(selection);
-    n_ = static_cast<int64_t>(selection_.size());
+    n_ = static_cast<int64_t>(selection.size());
+    selection_ = std::make_shared<const std::vector<int64_t>>(std::move(selection));
+}
+
+Points Points::in_order(const RowOrder& order) const {
+    Points points = *this;
+    points.order_ = order;
+    return points;
 }
 
 Points Points::part(int64_t first, int64_t n) const {
     if (selected()) {
-        const auto from = selection_.begin() + first;
-        return {view_, std::vector<int64_t>(from, from + n)};
+        Points points = *this;
+        points.first_ += first;
+        points.n_ = n;
+        return points;
     }
     VectorView view = view_;
     view.data = address(first);
@@ -148,7 +156,7 @@ void Points::copy_row(int64_t i, float* out) const {
 }
 
 void Points::decode(int64_t first, int64_t count, float* out) const {
-    if (selection_.empty()) {
+    if (!selected()) {
         view_.decoder->decode(count, address(first), out);
         return;
     }

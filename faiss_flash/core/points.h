@@ -1,9 +1,12 @@
 /// Rows of a VectorView, all of them or a selection, read as float32.
 #pragma once
 
+#include <faiss_flash/core/row_order.h>
 #include <faiss_flash/kmeans.h>
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <vector>
 
 namespace faiss_flash {
@@ -31,21 +34,34 @@ class Points {
 
     /// Rows first .. first + n - 1.
     Points part(int64_t first, int64_t n) const;
+    /// The same rows, of which the i-th is order.row(i) of these.
+    Points in_order(const RowOrder& order) const;
 
     int64_t n() const { return n_; }
     int64_t d() const { return view_.d; }
     const VectorView& view() const { return view_; }
 
     /// False where all rows of the view are meant, in its order.
-    bool selected() const { return !selection_.empty(); }
+    bool selected() const { return selection_ || order_.blocks > 0; }
 
     /// Row i's number in the view.
     int64_t source_row(int64_t i) const {
-        return selection_.empty() ? i : selection_[static_cast<size_t>(i)];
+        const int64_t place = order_.row(first_ + i);
+        return selection_ ? (*selection_)[static_cast<size_t>(place)] : place;
+    }
+
+    /// Where source_row() is an order of the view's rows alone, from a place on.
+    struct Ordered {
+        RowOrder order;
+        int64_t first;
+    };
+    std::optional<Ordered> ordered() const {
+        return !selection_ && order_.blocks > 0 ? std::make_optional(Ordered{order_, first_})
+                                                : std::nullopt;
     }
 
     /// True where read() gives the caller's own rows, and needs no scratch.
-    bool in_place() const { return direct_ && selection_.empty(); }
+    bool in_place() const { return direct_ && !selected(); }
 
     /// Rows first .. first + count - 1; `scratch` [count x d] is used where they must be converted.
     RowBlock read(int64_t first, int64_t count, float* scratch) const;
@@ -69,7 +85,9 @@ class Points {
     void decode(int64_t first, int64_t count, float* out) const;
 
     VectorView view_;
-    std::vector<int64_t> selection_; // empty = all rows
+    std::shared_ptr<const std::vector<int64_t>> selection_; // null: all rows
+    RowOrder order_{};                                      // of the selection's rows, or of all
+    int64_t first_ = 0; // place in the order where these rows begin; without any of both 0
     int64_t n_;
     int64_t row_bytes_; // of a row itself, or of its codes
     bool direct_;       // rows are aligned float32: no conversion needed

@@ -1,5 +1,7 @@
 #include <faiss_flash/core/sampling.h>
 
+#include <faiss_flash/core/row_order.h>
+
 #include <chrono>
 #include <limits>
 #include <numeric>
@@ -67,14 +69,11 @@ std::vector<int64_t> permutation_head(int64_t n, int64_t m, int64_t seed) {
 }
 
 std::vector<int64_t> draw_with_replacement(int64_t n, int64_t m, int64_t seed) {
-    auto state = static_cast<uint64_t>(seed);
     std::vector<int64_t> rows(static_cast<size_t>(m));
-    for (auto& row : rows) { // splitmix64 (Steele, Lea, Flood 2014)
-        uint64_t z = (state += 0x9e3779b97f4a7c15u);
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        z ^= z >> 31;
-        row = static_cast<int64_t>(z & 0x7fffffffffffffffu) % n;
+    for (int64_t i = 0; i < m; i++) {
+        const uint64_t number =
+                random_number(static_cast<uint64_t>(seed), static_cast<uint64_t>(i));
+        rows[static_cast<size_t>(i)] = static_cast<int64_t>(number & 0x7fffffffffffffffu) % n;
     }
     return rows;
 }

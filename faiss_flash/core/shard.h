@@ -4,10 +4,12 @@
 /// table of centroids that they read. Every iteration a shard assigns its rows and adds them up in
 /// integers; a Reducer adds the shards' sums; the centroids become their means. As integers add up
 /// to the same bits in any order, so do centroids and objectives: on any backend, for any partition
-/// of the rows.
+/// of the rows. Of e-means an iteration is an epoch, which does the same batch by batch, with
+/// moving averages for the means.
 #pragma once
 
 #include <faiss_flash/core/format.h>
+#include <faiss_flash/core/moving_averages.h>
 #include <faiss_flash/core/objective.h>
 #include <faiss_flash/core/points.h>
 #include <faiss_flash/core/rules.h>
@@ -64,6 +66,9 @@ struct Start {
     int64_t count; ///< of one problem
     bool ruled;    ///< they have had the rules
     std::vector<int64_t> rows; ///< [k - count] of each problem: the points that the others begin as
+    /// E-means: the averages [k x (d + 1)] to go on from, each cluster's usage after its sums;
+    /// null: those of the centroids.
+    const double* averages = nullptr;
 };
 
 /// A row of a shard that a centroid begins as.
@@ -89,6 +94,9 @@ class Shard {
     /// Writes rows of each problem to centroids [batch x k x d], in the device's memory. May be
     /// queued.
     virtual void seed(const std::vector<Seed>& seeds, float* centroids) = 0;
+    /// The rows that assign() and sum() are about from now on, where not all: at most
+    /// Workload::batch_rows.
+    virtual void take(int64_t first, int64_t count) = 0;
     /// Finds every row's best of centroids [batch x k x d], in the device's memory. May be queued.
     virtual void assign(const float* centroids) = 0;
     /// Adds up the rows of each cluster, as assign() has found them. May be queued.
@@ -121,8 +129,9 @@ class Centroids {
         std::function<void(const float* centroids)> assign; ///< Shard::assign() of all shards
         std::function<Sums()> sum;                          ///< the sum of theirs
         std::optional<Launches> launches;                   ///< Shard::launches() of all of them
+        EmeansBatch batch{};                                ///< of e-means
     };
-    /// Runs the next iteration, or queues it.
+    /// Runs the next iteration, or queues it; a batch of it.
     virtual void iterate(const Iteration& iteration) = 0;
 
     struct Outcome {
@@ -134,6 +143,8 @@ class Centroids {
     /// After the iteration that was waited for last, or as they were loaded.
     /// @param to  of each problem, where its [k x d] go; null: they are not asked for
     virtual void store(const std::vector<float*>& to) = 0;
+    /// Start::averages of then; of others than e-means none.
+    virtual std::vector<double> averages() { return {}; }
 };
 
 /// Adds the sums of shards: of one device, or of several.
@@ -163,7 +174,8 @@ class Worker {
 
     /// Rows of each problem, finite and as many of each; they and their weights must outlive it.
     virtual std::unique_ptr<Shard> open(const std::vector<Problem>& problems) = 0;
-    /// squares: of all rows, where the format has them.
+    /// Of a workload with batches: moving averages. squares: of all rows, where the format has
+    /// them.
     virtual std::unique_ptr<Centroids> centroids(const Format& format, const Sums* squares) = 0;
     /// Of the shards that it has opened.
     virtual std::unique_ptr<Reducer> reducer(const Format& format) = 0;

@@ -1,4 +1,5 @@
 #include <faiss_flash/cpu/centroids.h>
+#include <faiss_flash/cpu/moving_averages.h>
 
 #include <faiss_flash/core/parallel.h>
 #include <faiss_flash/cpu/row_ops.h>
@@ -46,7 +47,8 @@ ClusterMeans find_means(
                     d,
                     row,
                     d + 1,
-                    result.means.data() + c * d);
+                    result.means.data() + c * d,
+                    nullptr);
         }
     });
     if (weighted) {
@@ -160,6 +162,9 @@ class CpuCentroids final : public Centroids {
 
 std::unique_ptr<Centroids> centroids(
         const Format& format, const Workload& workload, const Sums* squares) {
+    if (workload.batch_rows > 0) {
+        return moving_averages(format, workload, squares);
+    }
     return std::make_unique<CpuCentroids>(format, workload, squares);
 }
 

@@ -70,9 +70,12 @@ void ClusterSums::start(
     previous_.clear();
 }
 
-void ClusterSums::run(const std::vector<int32_t>& ids) {
+void ClusterSums::run(const std::vector<int32_t>& ids, int64_t first, int64_t count) {
+    const bool whole = count == points_.n();
+    first_ = first;
+    end_ = first + count;
     int64_t moved = points_.n();
-    if (previous_.size() == ids.size()) {
+    if (whole && previous_.size() == ids.size()) {
         moved = 0;
         for (size_t i = 0; i < ids.size(); i++) {
             moved += ids[i] != previous_[i];
@@ -84,14 +87,18 @@ void ClusterSums::run(const std::vector<int32_t>& ids) {
         std::fill_n(sizes_, k_, 0);
     }
     add(sort(ids, moved_only));
-    previous_ = ids;
+    if (whole) {
+        previous_ = ids;
+    } else {
+        previous_.clear();
+    }
 }
 
 template <class Entry>
 void ClusterSums::for_each_entry(
         const std::vector<int32_t>& ids, bool moved_only, const Entry& entry) const {
-    for (size_t i = 0; i < ids.size(); i++) {
-        const auto point = static_cast<int64_t>(i);
+    for (int64_t point = first_; point < end_; point++) {
+        const auto i = static_cast<size_t>(point);
         if (!moved_only) {
             entry(static_cast<size_t>(ids[i]), point);
         } else if (ids[i] != previous_[i]) {

@@ -33,8 +33,8 @@ class ClusterSums {
     /// row: columns of so many limbs as the format has, or more.
     void start(const FixedPoint& format, int64_t k, int64_t row, int64_t* sums, int64_t* sizes);
 
-    /// Brings them up to date with ids [n].
-    void run(const std::vector<int32_t>& ids);
+    /// Brings them up to date with ids [n]; of fewer than all rows, makes them of these alone.
+    void run(const std::vector<int32_t>& ids, int64_t first, int64_t count);
 
    private:
     struct Piece {
@@ -60,8 +60,10 @@ class ClusterSums {
     int64_t row_ = 0;
     int64_t* sums_ = nullptr;       // [k x row]
     int64_t* sizes_ = nullptr;      // [k]
-    std::vector<int32_t> previous_; // ids that the sums are of
-    std::vector<int64_t> order_;    // points of the entries
+    std::vector<int32_t> previous_; // ids that the sums are of; empty where not of all rows
+    int64_t first_ = 0;             // rows of the run
+    int64_t end_ = 0;
+    std::vector<int64_t> order_; // points of the entries
 };
 
 } // namespace faiss_flash::cpu

@@ -289,7 +289,8 @@ DoubleDouble finish(
         int64_t d,
         const int64_t* sums,
         int64_t stride,
-        float* mean) {
+        float* mean,
+        double* values) {
     constexpr int64_t kVectors = kColumnLanes / kWide;
     const double inverse = weight == 0 ? 0 : 1 / weight; // GPUs take long to divide
     const double limb_unit = 1 / format.limb_step;
@@ -311,16 +312,18 @@ DoubleDouble finish(
             rounded = rounded * limb_unit + next.high;
             sum = add(scaled(sum, limb_unit), next);
         }
-        const WideDoubles means = rounded * units * inverse;
-        const auto floats = __builtin_convertvector(means, WideFloats);
-        if (count == kWide) {
-            __builtin_memcpy(mean + first, &floats, sizeof floats);
+        const WideDoubles value = rounded * units;
+        const auto means = __builtin_convertvector(value * inverse, WideFloats);
+        if (values) {
+            __builtin_memcpy(values + first, &value, static_cast<size_t>(count) * sizeof *values);
+        } else if (count == kWide) {
+            __builtin_memcpy(mean + first, &means, sizeof means);
         } else {
-            __builtin_memcpy(mean + first, &floats, static_cast<size_t>(count) * sizeof *mean);
+            __builtin_memcpy(mean + first, &means, static_cast<size_t>(count) * sizeof *mean);
         }
         if (centroid) {
-            const auto values = first_of<WideFloats>(centroid + first, count);
-            const auto wide = __builtin_convertvector(values, WideDoubles);
+            const auto columns = first_of<WideFloats>(centroid + first, count);
+            const auto wide = __builtin_convertvector(columns, WideDoubles);
             Pair<WideDoubles>& total = totals[first / kWide % kVectors];
             const WideDoubles sizes = WideDoubles{} + weight;
             total = add(total, gain_of(l2, wide, sizes, scaled(sum, units)));

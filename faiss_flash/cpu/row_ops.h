@@ -54,8 +54,9 @@ struct RowOps {
     void (*accumulate_squares)(const float* x, const FixedPoint& format, int64_t d, int64_t* sums);
 
     /// Of a cluster of this weight with these sums in the format, l-th limbs from sums + l * stride
-    /// on: its mean [d], zeros without weight. Returns what it adds to the objective
-    /// (core/objective.h), or 0 without a centroid; weights are all 1 else.
+    /// on: its mean [d], zeros without weight, or where values is not null, the sums' values [d].
+    /// Returns what it adds to the objective (core/objective.h), or 0 without a centroid; weights
+    /// are all 1 else.
     DoubleDouble (*finish)(
             bool l2,
             const float* centroid,
@@ -64,7 +65,8 @@ struct RowOps {
             int64_t d,
             const int64_t* sums,
             int64_t stride,
-            float* mean);
+            float* mean,
+            double* values);
 };
 
 /// The fastest variant this CPU can run.

@@ -47,10 +47,10 @@ class PackedRows {
 };
 
 /// An id that is none must not be an index. Points were finite when the clustering began.
-void require_centroid(int64_t point, int32_t id) {
+void require_centroid(const Points& points, int64_t point, int32_t id) {
     if (id < 0) {
         throw InvalidArgument(
-                "points[" + std::to_string(point) +
+                "points[" + std::to_string(points.source_row(point)) +
                 "] has become a NaN or an Inf while the points were clustered");
     }
 }
@@ -63,9 +63,15 @@ class ProblemRows {
           points_(packed_.points()),
           weighted_(problem.weights != nullptr),
           sums_(points_, problem.weights),
-          ids_(static_cast<size_t>(points_.n())) {}
+          ids_(static_cast<size_t>(points_.n()), -1),
+          count_(points_.n()) {}
 
     ClusterSums& sums() { return sums_; }
+
+    void take(int64_t first, int64_t count) {
+        first_ = first;
+        count_ = count;
+    }
 
     /// value_sum: of weighted rows, [LongSum::kBins].
     void assign(
@@ -74,20 +80,22 @@ class ProblemRows {
             Metric metric,
             IterationCounts& counts,
             int64_t* value_sum) {
-        const int32_t* guesses = assigned_ ? ids_.data() : nullptr;
+        const bool all = count_ == points_.n();
+        const Points points = all ? points_ : points_.part(first_, count_);
+        const int32_t* guesses = assigned_ ? ids_.data() + first_ : nullptr;
         const Frame* frame = coded_ ? &coded_->frame() : nullptr;
-        const CentroidTable table = table_for(points_, centroids, k, metric, guesses, frame);
+        const CentroidTable table = table_for(points, centroids, k, metric, guesses, frame);
         if (!table.coded()) {
             coded_.reset(); // the next iteration tries another frame: centroids have moved
-        } else if (!coded_ && CodedPoints::fit(points_.n(), points_.d())) {
-            coded_.emplace(points_, table.cells().front());
+        } else if (!coded_ && all && CodedPoints::fit(points.n(), points.d())) {
+            coded_.emplace(points, table.cells().front());
         }
-        const int64_t rows = BlockAssigner::rows_per_block(points_.n(), table);
-        const auto blocks = static_cast<size_t>((points_.n() + rows - 1) / rows);
+        const int64_t rows = BlockAssigner::rows_per_block(points.n(), table);
+        const auto blocks = static_cast<size_t>((points.n() + rows - 1) / rows);
         std::vector<int64_t> decided(blocks);
         std::fill_n(value_sum, weighted_ ? LongSum::kBins : 0, 0);
         assign_all(
-                points_,
+                points,
                 table,
                 guesses,
                 coded_ ? &*coded_ : nullptr,
@@ -97,10 +105,10 @@ class ProblemRows {
                     const int32_t* ids,
                     const double* values,
                     int64_t block_decided) {
-                    std::copy_n(ids, count, ids_.begin() + first);
+                    std::copy_n(ids, count, ids_.begin() + first_ + first);
                     LongSum sum{};
                     for (int64_t i = 0; i < count; i++) {
-                        require_centroid(first + i, ids[i]);
+                        require_centroid(points, first + i, ids[i]);
                         if (weighted_) {
                             add_to_bins(values[i], sum.bins);
                         }
@@ -121,7 +129,7 @@ class ProblemRows {
     }
 
     void sum() {
-        sums_.run(ids_);
+        sums_.run(ids_, first_, count_);
     }
 
     void seed(const std::vector<Seed>& seeds, float* centroids) const {
@@ -142,8 +150,10 @@ class ProblemRows {
     const Points& points_;
     const bool weighted_;
     ClusterSums sums_;
-    std::vector<int32_t> ids_;
-    bool assigned_ = false; // ids_ are those of the iteration before
+    std::vector<int32_t> ids_; // -1 before the first
+    int64_t first_ = 0;        // rows that are assigned
+    int64_t count_;
+    bool assigned_ = false; // some ids_ are those of the iteration before
     std::optional<CodedPoints> coded_;
 };
 
@@ -191,6 +201,12 @@ class CpuShard final : public Shard {
         for (const auto& problem : problems_) {
             problem->seed(seeds, centroids);
             centroids += workload_.k * workload_.d;
+        }
+    }
+
+    void take(int64_t first, int64_t count) override {
+        for (const auto& problem : problems_) {
+            problem->take(first, count);
         }
     }
 

@@ -83,7 +83,7 @@ bool assign_loaded(
     const size_t counts_bytes = problems.size() * sizeof(IterationCounts);
     check(cudaMemsetAsync(found->counts, 0, counts_bytes, stream), "clearing counts");
     double* measured = direct ? nullptr : found->values;
-    found->assigner->assign(centroids, {found->ids, measured, found->counts}, stream);
+    found->assigner->assign({0, n}, centroids, {found->ids, measured, found->counts}, stream);
     for (int64_t b = 0; direct && measures && b < batch; b++) {
         const float* own = centroids + b * k * d;
         const int32_t* ids = found->ids + b * n;

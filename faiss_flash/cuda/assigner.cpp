@@ -13,8 +13,9 @@ Method method_for(const Workload& workload) {
     if (workload.precision == Precision::fast && plain && workload.dtype != DType::f32) {
         return Method::fast;
     }
-    return plain && direct_pays(workload.batch, workload.n, workload.k, workload.d) ? Method::direct
-                                                                                    : Method::exact;
+    return plain && direct_pays(workload.batch, workload.assigned(), workload.k, workload.d)
+                   ? Method::direct
+                   : Method::exact;
 }
 
 DType rows_type(Method method, const Workload& workload) {

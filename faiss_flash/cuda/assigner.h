@@ -35,9 +35,13 @@ class Assigner {
     virtual DeviceRows rows() const = 0;
     /// Makes the rows ready, whose extremes have been found or will be before on the stream.
     virtual void prepare(const ColumnExtremes& /*extremes*/, cudaStream_t /*stream*/) {}
-    /// To the best of centroids [batch x k x d].
+    /// The rows to the best of centroids [batch x k x d]: all, or of one problem some, as many as
+    /// Workload::assigned() at most. The output's are these n.
     virtual void assign(
-            const float* centroids, const AssignmentArrays& output, cudaStream_t stream) = 0;
+            const RowRange& rows,
+            const float* centroids,
+            const AssignmentArrays& output,
+            cudaStream_t stream) = 0;
     /// Rows of each problem that the last iteration's first pass has left open, as the host has
     /// seen: what to expect of the next ones.
     virtual void told(const std::vector<int64_t>& /*redone*/) {}

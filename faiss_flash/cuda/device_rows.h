@@ -7,6 +7,11 @@
 
 namespace faiss_flash::cuda {
 
+/// Some rows side by side.
+struct RowRange {
+    int64_t first, count;
+};
+
 /// Rows of one or more problems on the device, one problem after the other.
 struct DeviceRows {
     const void* data;
@@ -17,6 +22,11 @@ struct DeviceRows {
     DeviceRows of_problem(int64_t b) const {
         const auto* first = static_cast<const uint8_t*>(data) + b * n * row_bytes;
         return {first, dtype, 1, n, d, row_bytes};
+    }
+    /// Of one problem; all rows of several.
+    DeviceRows part(const RowRange& rows) const {
+        const auto* from = static_cast<const uint8_t*>(data) + rows.first * row_bytes;
+        return {from, dtype, batch, rows.count, d, row_bytes};
     }
 };
 

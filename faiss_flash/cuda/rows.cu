@@ -27,13 +27,18 @@ struct Source {
     int64_t row_bytes;
     const int64_t* selection; ///< [n] or null: all rows
     int64_t n, d;
+    RowOrder order{};  ///< of all rows,
+    int64_t first = 0; ///< from this place on
+
+    __device__ int64_t row(int64_t i) const {
+        return selection ? selection[i] : order.row(first + i);
+    }
 };
 
 /// Column j of row i; rows may lie at any byte.
 template <class Element>
 __device__ float value_at(const Source& source, int64_t i, int64_t j) {
-    const int64_t row = source.selection ? source.selection[i] : i;
-    const uint8_t* from = source.data + row * source.row_bytes + j * sizeof(Element);
+    const uint8_t* from = source.data + source.row(i) * source.row_bytes + j * sizeof(Element);
     Element value;
     auto* bytes = reinterpret_cast<uint8_t*>(&value);
 #pragma unroll
@@ -60,7 +65,7 @@ __global__ void pack_kernel(const Source source, int64_t units, Unit* out) {
     if (i >= source.n) {
         return;
     }
-    const int64_t row = source.selection ? source.selection[i] : i;
+    const int64_t row = source.row(i);
     const auto* from = reinterpret_cast<const Unit*>(source.data + row * source.row_bytes);
     for (int64_t unit = threadIdx.x; unit < units; unit += 32) {
         out[i * units + unit] = from[unit];
@@ -117,10 +122,14 @@ Source source_of(
         cudaStream_t stream) {
     const VectorView& view = points.view();
     const auto* data = static_cast<const uint8_t*>(view.data);
-    Source source{data + first * view.row_stride, view.row_stride, nullptr, n, view.d};
-    if (points.selected()) {
+    Source source{data, view.row_stride, nullptr, n, view.d};
+    if (const auto ordered = points.ordered()) {
+        source.order = ordered->order;
+        source.first = ordered->first + first;
+    } else if (!points.selected()) {
+        source.first = first;
+    } else {
         selection = selected_rows(points, first, n, stream);
-        source.data = data;
         source.selection = selection.get();
     }
     return source;

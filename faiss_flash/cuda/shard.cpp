@@ -18,15 +18,15 @@ struct ShardRows {
         : assigner(make_assigner(method, workload, in_place, arena)),
           extremes(workload.batch, workload.d, arena),
           weights(workload.weighted ? arena.take<float>(workload.n) : nullptr),
-          values(workload.weighted ? arena.take<double>(workload.n) : nullptr),
-          ids(arena.take<int32_t>(workload.batch * workload.n)),
+          values(workload.weighted ? arena.take<double>(workload.assigned()) : nullptr),
+          ids(arena.take<int32_t>(workload.batch * workload.assigned())),
           seeds(arena.take<Seed>(workload.k)) {}
 
     std::unique_ptr<Assigner> assigner;
     ColumnExtremes extremes;
     float* weights; ///< [n] or null
-    double* values; ///< [n] of weighted rows, as AssignmentArrays'; else null
-    int32_t* ids;   ///< [batch x n]
+    double* values; ///< [assigned] of weighted rows, as AssignmentArrays'; else null
+    int32_t* ids;   ///< [batch x assigned]
     Seed* seeds;    ///< [k]
 };
 
@@ -41,6 +41,7 @@ class CudaShard final : public Shard {
             cudaStream_t stream)
         : workload_(with_rows(workload, problems.front().points.n())),
           all_rows_(workload.n),
+          taken_{0, workload_.n},
           method_(method),
           format_(std::move(format)),
           stream_(stream),
@@ -79,7 +80,8 @@ class CudaShard final : public Shard {
             throw BeyondFast();
         }
         sums_.emplace(stream_, [&](Arena& arena) {
-            return ClusterSums(rows, rows_->weights, format_(format), arena);
+            const int64_t together = workload_.assigned();
+            return ClusterSums(rows, together, rows_->weights, format_(format), arena);
         });
         (*sums_)->start(stream_);
     }
@@ -94,15 +96,17 @@ class CudaShard final : public Shard {
         check(cudaStreamSynchronize(stream_), "the numbers of the first centroids");
     }
 
+    void take(int64_t first, int64_t count) override { taken_ = {first, count}; }
+
     void assign(const float* centroids) override {
         const AssignmentArrays output{rows_->ids, rows_->values, (*sums_)->counts()};
-        rows_->assigner->assign(centroids, output, stream_);
+        rows_->assigner->assign(taken_, centroids, output, stream_);
         if (rows_->values) {
-            sum_values(rows_->values, workload_.n, (*sums_)->values(), stream_);
+            sum_values(rows_->values, taken_.count, (*sums_)->values(), stream_);
         }
     }
 
-    Sums sum() override { return (*sums_)->run(rows_->ids, stream_); }
+    Sums sum() override { return (*sums_)->run(taken_, rows_->ids, stream_); }
 
     std::vector<Points> rows() const override {
         const DeviceRows all = rows_->assigner->rows();
@@ -136,11 +140,13 @@ class CudaShard final : public Shard {
    private:
     static Workload with_rows(Workload workload, int64_t n) {
         workload.n = n;
+        workload.batch_rows = std::min(workload.batch_rows, n);
         return workload;
     }
 
     const Workload workload_; // n: the shard's own rows
     const int64_t all_rows_;  // n of the whole
+    RowRange taken_;
     const Method method_;
     const AgreedFormat format_;
     const cudaStream_t stream_;
@@ -164,7 +170,9 @@ ShardBytes shard_bytes(
     const DeviceRows rows{
             nullptr, rows_type(method, workload), workload.batch, workload.n, workload.d, 0};
     return {bytes_of([&](Arena& arena) { return ShardRows(workload, method, in_place, arena); }),
-            bytes_of([&](Arena& arena) { return ClusterSums(rows, nullptr, format, arena); })};
+            bytes_of([&](Arena& arena) {
+                return ClusterSums(rows, workload.assigned(), nullptr, format, arena);
+            })};
 }
 
 } // namespace faiss_flash::cuda

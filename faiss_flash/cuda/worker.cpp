@@ -3,6 +3,7 @@
 #include <faiss_flash/cuda/assign_rows.h>
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/centroids.h>
+#include <faiss_flash/cuda/moving_averages.h>
 #include <faiss_flash/cuda/rows.h>
 #include <faiss_flash/cuda/runtime/device_guard.h>
 #include <faiss_flash/cuda/runtime/graph.h>
@@ -70,6 +71,11 @@ class CudaWorker final : public Worker {
     }
 
     std::unique_ptr<Centroids> centroids(const Format& format, const Sums* squares) override {
+        if (workload_.batch_rows > 0) {
+            const double scale =
+                    usage_scale(format.facts.front(), workload_.batch_rows, workload_.k);
+            return averages_on_device(agreed(format), scale, squares, stream_->get());
+        }
         return centroids_on_device(agreed(format), squares, stream_->get());
     }
 
@@ -148,13 +154,15 @@ std::unique_ptr<Worker> start_worker(int device, const Workload& workload) {
 int64_t device_bytes(const Workload& workload, const Format* format) {
     const Method method = method_for(workload);
     const bool converts = method == Method::fast && dtype_size(workload.dtype) == 1;
-    const bool in_place = workload.space == MemorySpace::device && !converts; // as a rule
+    const bool in_place = workload.space == MemorySpace::device && !converts &&
+                          workload.batch_rows == 0; // as a rule
     const Format typical = format ? Format() : typical_format(workload);
     const Format& known = format ? *format : typical;
     Arena arena;
     const SumFormat sums(known, workload, rows_type(method, workload), arena);
     const ShardBytes shard = shard_bytes(workload, method, in_place, sums);
-    const int64_t all = arena.bytes() + shard.rows + shard.sums + centroid_bytes(sums);
+    const int64_t centroids = workload.batch_rows > 0 ? average_bytes(sums) : centroid_bytes(sums);
+    const int64_t all = arena.bytes() + shard.rows + shard.sums + centroids;
     // Rows that the fast method pads, and columns of a matrix, which come as its rows.
     const bool staged =
             workload.space != MemorySpace::device && (method == Method::fast || workload.batch > 1);

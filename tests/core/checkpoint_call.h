@@ -117,6 +117,12 @@ inline std::vector<Call> calls() {
     KMeansOptions fast_sample = sample;
     fast_sample.use_faster_subsampling = true;
     fast_sample.return_assignment = true;
+    KMeansOptions averages = plain;
+    averages.algorithm = Algorithm::e_means;
+    averages.niter = 5;
+    KMeansOptions averaged_restarts = averages;
+    averaged_restarts.nredo = 3;
+    averaged_restarts.spherical = true;
     return {
             {"plain", plain},
             {"inner product", product},
@@ -130,6 +136,8 @@ inline std::vector<Call> calls() {
             {"restarts that stop early", early_restarts, true, 2},
             {"sample", sample, true},
             {"another sample", fast_sample},
+            {"e-means", averages},
+            {"e-means of weights, restarts", averaged_restarts, true},
     };
 }
 

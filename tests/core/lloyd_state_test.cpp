@@ -17,6 +17,7 @@ LloydState some_state() {
     state.iterations = 7;
     state.over = true;
     state.centroids = {1.5f, -0.0f, 1e-40f}; // of an odd number of bytes in words of 8
+    state.averages = {1.0 / 7, 2};
     state.best_centroids = {4, 5, 6};
     state.best_objective = 1.0 / 3;
     state.best_iterations = 1;
@@ -57,6 +58,7 @@ TEST(LloydState, ComesBack) {
     EXPECT_TRUE(back.over);
     EXPECT_EQ(back.centroids, state.centroids);
     EXPECT_TRUE(std::signbit(back.centroids[1]));
+    EXPECT_EQ(back.averages, state.averages);
     EXPECT_EQ(back.best_centroids, state.best_centroids);
     EXPECT_EQ(back.best_objective, state.best_objective);
     EXPECT_EQ(back.best_iterations, state.best_iterations);
@@ -104,9 +106,9 @@ TEST(LloydState, IsRefusedWithAnyBitChanged) {
 TEST(LloydState, SaysWhatIsWrong) {
     std::string bytes = bytes_of(some_state());
     EXPECT_EQ(error_of("# a text of some length\n"), "not a checkpoint of faiss_flash");
-    bytes[8] = 2;
-    EXPECT_EQ(error_of(bytes), "of version 2, not 1");
     bytes[8] = 1;
+    EXPECT_EQ(error_of(bytes), "of version 1, not 2");
+    bytes[8] = 2;
     bytes.back() = static_cast<char>(bytes.back() ^ 1);
     EXPECT_EQ(error_of(bytes), "damaged: its checksum does not fit");
 }

@@ -83,7 +83,7 @@ Result update(
     std::vector<int64_t> sums(static_cast<size_t>(layout.count()));
     int64_t* sizes = sums.data() + layout.sizes();
     work.start(format.columns[0], k, layout.row, sums.data(), sizes);
-    work.run(ids);
+    work.run(ids, 0, points.n());
     DoubleDouble total{};
     if (!weights) {
         std::vector<int64_t> squares(static_cast<size_t>(format.square_limbs * d));

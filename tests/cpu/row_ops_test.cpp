@@ -60,7 +60,8 @@ TEST_P(RowOpsTest, GainsAndSquaresAgreeBitForBit) {
                 Floats mean(a.size());
                 Floats expected_mean(a.size());
                 const auto finish = [&](const RowOps& ops, Floats& to) {
-                    return ops.finish(l2, b.data(), 3, format, d, sums.data(), d, to.data());
+                    return ops.finish(
+                            l2, b.data(), 3, format, d, sums.data(), d, to.data(), nullptr);
                 };
                 const DoubleDouble gain = finish(*variants[v], mean);
                 const DoubleDouble expected_gain = finish(reference, expected_mean);

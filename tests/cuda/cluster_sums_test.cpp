@@ -106,7 +106,8 @@ struct Update {
                      return SumFormat(agreed, workload, rows.shape.dtype, arena);
                  }),
           sums(nullptr, [&](Arena& arena) {
-              return ClusterSums(rows.on_device(), rows.weights_on_device(), *format, arena);
+              return ClusterSums(
+                      rows.on_device(), rows.shape.n, rows.weights_on_device(), *format, arena);
           }) {
         const std::vector<uint32_t> zeros(static_cast<size_t>(rows.shape.batch));
         finished = test::to_device(zeros.data(), zeros.size() * sizeof(uint32_t));
@@ -201,7 +202,8 @@ Means run(Update& update, const Rows& rows, const std::vector<int32_t>& ids, int
     CentroidRules rules;
     rules.frozen = kFrozen;
     write_time(assigned.get(), nullptr);
-    const Sums sums = update.sums->run(static_cast<const int32_t*>(device_ids.get()), nullptr);
+    const Sums sums = update.sums->run(
+            {0, rows.shape.n}, static_cast<const int32_t*>(device_ids.get()), nullptr);
     finish_iteration(sums, *update.format, arrays, rules, stats.get(), nullptr);
     check(cudaDeviceSynchronize(), "an update");
     const Means got{
@@ -308,7 +310,8 @@ TEST_P(UpdateOnDevice, HasTheIntegersOfTheCpu) {
     const Case& shape = rows.shape;
     const auto ids = random_ids(shape, 5);
     const auto device_ids = test::to_device(ids.data(), ids.size() * 4);
-    const Sums sums = update.sums->run(static_cast<const int32_t*>(device_ids.get()), nullptr);
+    const Sums sums = update.sums->run(
+            {0, rows.shape.n}, static_cast<const int32_t*>(device_ids.get()), nullptr);
     const SumFormat& format = *update.format;
     const auto got = test::to_host<int64_t>(sums.data, static_cast<size_t>(format.sums.counts()));
     const int64_t columns = shape.d + 1;
@@ -321,7 +324,7 @@ TEST_P(UpdateOnDevice, HasTheIntegersOfTheCpu) {
         const FixedPoint& integers = update.agreed.columns[static_cast<size_t>(b)];
         on_cpu.start(integers, shape.k, format.limbs * columns, expected.data(), sizes.data());
         const auto first_id = ids.begin() + b * shape.n;
-        on_cpu.run(std::vector<int32_t>(first_id, first_id + shape.n));
+        on_cpu.run(std::vector<int32_t>(first_id, first_id + shape.n), 0, shape.n);
         const auto got_sizes = got.begin() + format.sums.sizes() + b * shape.k;
         ASSERT_TRUE(std::equal(sizes.begin(), sizes.end(), got_sizes)) << b;
         for (int64_t row = 0; row < shape.k * format.limbs; row++) {

@@ -48,6 +48,24 @@ inline std::vector<ShardedRun> sharded_runs() {
     lasting.niter = 40; // a GPU replays the last ones
     KMeansOptions fast_lasting = fast;
     fast_lasting.niter = 40;
+    KMeansOptions averages = plain; // in a few batches
+    averages.algorithm = Algorithm::e_means;
+    averages.niter = 3;
+    KMeansOptions quality = averages; // in many
+    quality.operating_point = OperatingPoint::quality;
+    KMeansOptions averaged_restarts = quality;
+    averaged_restarts.nredo = 2;
+    KMeansOptions whole_steps = averages;
+    whole_steps.batch_size = 700;
+    whole_steps.alpha0 = 1;
+    KMeansOptions averaged_products = quality;
+    averaged_products.metric = Metric::inner_product;
+    KMeansOptions averaged_spheres = averaged_products;
+    averaged_spheres.spherical = true;
+    KMeansOptions averaged_integers = quality;
+    averaged_integers.int_centroids = true;
+    KMeansOptions averaged_frozen = quality;
+    averaged_frozen.frozen_centroids = true;
     constexpr DType kFloats = DType::f32;
     return {{"l2", 1, 6000, 50, 48, 0, false, kFloats, plain},
             {"products", 1, 6000, 50, 48, 0, false, kFloats, products},
@@ -72,6 +90,19 @@ inline std::vector<ShardedRun> sharded_runs() {
             {"many weighted iterations", 1, 3000, 30, 33, 0, true, kFloats, lasting},
             {"many iterations of a batch", 3, 4000, 30, 40, 0, false, kFloats, lasting},
             {"many iterations of short rows", 5, 4000, 64, 8, 0, false, kFloats, lasting},
+            {"averages", 1, 6000, 50, 48, 0, false, kFloats, averages},
+            {"averages of more", 1, 30000, 400, 100, 0, false, kFloats, quality},
+            {"averages, many clusters", 1, 20000, 5000, 20, 0, false, kFloats, averages},
+            {"averages of short rows", 1, 9000, 64, 4, 0, false, kFloats, quality},
+            {"averages of long rows", 1, 900, 20, 800, 0, false, kFloats, quality},
+            {"weighted averages", 1, 6000, 50, 48, 0, true, kFloats, quality},
+            {"averages, restarts", 1, 3000, 40, 64, 3, false, kFloats, averaged_restarts},
+            {"averages, whole steps", 1, 5000, 90, 24, 0, false, kFloats, whole_steps},
+            {"averages of products", 1, 5000, 40, 24, 0, false, kFloats, averaged_products},
+            {"weighted averages of spheres", 1, 5000, 40, 24, 0, true, kFloats, averaged_spheres},
+            {"averages, integers", 1, 5000, 40, 24, 0, false, DType::u8, averaged_integers},
+            {"averages, frozen", 1, 3000, 40, 40, 7, false, kFloats, averaged_frozen},
+            {"averages of halves", 1, 6000, 50, 64, 0, false, DType::f16, averages},
             {"halves", 1, 6000, 50, 64, 0, false, DType::f16, plain},
             {"fast", 1, 6000, 50, 64, 0, false, DType::f16, fast},
             {"fast bf16", 1, 40000, 300, 72, 0, false, DType::bf16, fast},

@@ -17,8 +17,12 @@ void DirectAssigner::prepare(const ColumnExtremes& extremes, cudaStream_t stream
 }
 
 void DirectAssigner::assign(
-        const float* centroids, const AssignmentArrays& output, cudaStream_t stream) {
-    assign_direct(rows(), scaling_, centroids, table_, output.ids, output.counts, stream);
+        const RowRange& rows,
+        const float* centroids,
+        const AssignmentArrays& output,
+        cudaStream_t stream) {
+    const DeviceRows part = this->rows().part(rows);
+    assign_direct(part, scaling_, centroids, table_, output.ids, output.counts, stream);
 }
 
 } // namespace faiss_flash::cuda

@@ -19,7 +19,10 @@ class DirectAssigner final : public Assigner {
     DeviceRows rows() const override { return rows_.get(); }
     void prepare(const ColumnExtremes& extremes, cudaStream_t stream) override;
     void assign(
-            const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override;
+            const RowRange& rows,
+            const float* centroids,
+            const AssignmentArrays& output,
+            cudaStream_t stream) override;
 
    private:
     LoadedRows rows_;

@@ -1,3 +1,4 @@
+#include <faiss_flash/cuda/assign/plan.h>
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/exact/assign.h>
 #include <faiss_flash/cuda/exact/points.h>
@@ -18,13 +19,13 @@ class ExactAssigner final : public Assigner {
    public:
     ExactAssigner(const Workload& workload, bool in_place, Arena& arena)
         : batch_(workload.batch),
-          n_(workload.n),
           d_(workload.d),
           k_(workload.k),
+          in_batches_(workload.batch_rows > 0),
           rows_(workload, in_place, arena),
-          workspace_(n_, d_, k_, workload.metric, arena) {
+          workspace_(workload.assigned(), d_, k_, workload.metric, arena) {
         for (int64_t b = 0; b < batch_; b++) {
-            problems_.push_back({DevicePoints(n_, d_, arena), -1, {}});
+            problems_.push_back({DevicePoints(workload.n, d_, arena), -1, {}});
         }
     }
 
@@ -43,16 +44,20 @@ class ExactAssigner final : public Assigner {
     }
 
     void assign(
-            const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
+            const RowRange& rows,
+            const float* centroids,
+            const AssignmentArrays& output,
+            cudaStream_t stream) override {
+        constexpr int64_t kOpen = 4; // of a batch, one in so many rows: it has not been seen before
         for (int64_t b = 0; b < batch_; b++) {
             const ExactRows& problem = problems_[static_cast<size_t>(b)];
-            double* values = output.values ? output.values + b * n_ : nullptr;
+            double* values = output.values ? output.values + b * rows.count : nullptr;
             assign_exact(
-                    problem.points,
+                    problem.points.part(rows),
                     centroids + b * k_ * d_,
                     workspace_,
-                    {output.ids + b * n_, values, output.counts + b},
-                    problem.expected,
+                    {output.ids + b * rows.count, values, output.counts + b},
+                    in_batches_ ? ceil_div(rows.count, kOpen) : problem.expected,
                     stream);
         }
     }
@@ -74,13 +79,14 @@ class ExactAssigner final : public Assigner {
             if (!problem.expected) {
                 return std::nullopt;
             }
-            passes.push_back(listing_passes(workspace_, n_, *problem.expected));
+            passes.push_back(listing_passes(workspace_, problem.points.n(), *problem.expected));
         }
         return passes;
     }
 
    private:
-    const int64_t batch_, n_, d_, k_;
+    const int64_t batch_, d_, k_;
+    const bool in_batches_;
     LoadedRows rows_;
     Values values_ = Values::any;
     ExactWorkspace workspace_;

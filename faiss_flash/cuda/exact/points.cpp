@@ -11,6 +11,15 @@ DevicePoints::DevicePoints(int64_t n, int64_t d, Arena& arena)
       sizes_(arena.take<uint32_t>(n)),
       reference_(arena.take<float>(2)) {}
 
+DevicePoints DevicePoints::part(const RowRange& rows) const {
+    DevicePoints some = *this;
+    some.n_ = rows.count;
+    some.rows_ = rows_.part(rows);
+    some.halves_ += rows.first * row_elements_;
+    some.sizes_ += rows.first;
+    return some;
+}
+
 TensorRows DevicePoints::tensor() const {
     return packed_rows(halves_, false, 1, n_, d_, row_elements_);
 }

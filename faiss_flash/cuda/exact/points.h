@@ -23,6 +23,9 @@ class DevicePoints {
             Values values,
             cudaStream_t stream);
 
+    /// Some of the rows, with all that has been prepared.
+    DevicePoints part(const RowRange& rows) const;
+
     int64_t n() const { return n_; }
     int64_t d() const { return d_; }
     const DeviceRows& rows() const { return rows_; }                  ///< as they were given

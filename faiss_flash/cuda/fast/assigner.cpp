@@ -16,9 +16,10 @@ class FastAssigner final : public Assigner {
           row_elements_(padded_columns(d_)),
           in_place_(in_place),
           copy_(in_place ? nullptr : arena.take<uint16_t>(batch_ * n_ * row_elements_)),
-          best_(arena.take<float>(batch_ * n_)),
+          best_(arena.take<float>(batch_ * workload.assigned())),
           table_(batch_, workload.k, d_, is_bf16(), workload.metric, arena),
-          workspace_({batch_, n_, workload.k, d_, false, 16, table_.folds}, arena) {}
+          workspace_(
+                  {batch_, workload.assigned(), workload.k, d_, false, 16, table_.folds}, arena) {}
 
     void load(const std::vector<Problem>& problems, cudaStream_t stream) override {
         if (in_place_) {
@@ -36,10 +37,15 @@ class FastAssigner final : public Assigner {
     DeviceRows rows() const override { return {data_, type_, batch_, n_, d_, 2 * row_elements_}; }
 
     void assign(
-            const float* centroids, const AssignmentArrays& output, cudaStream_t stream) override {
+            const RowRange& rows,
+            const float* centroids,
+            const AssignmentArrays& output,
+            cudaStream_t stream) override {
         prepare_centroids(centroids, table_, stream);
-        const TensorRows rows = packed_rows(data_, is_bf16(), batch_, n_, d_, row_elements_);
-        cuda::find_best(rows, table_, {best_, nullptr, output.ids}, workspace_, stream);
+        const DeviceRows part = this->rows().part(rows);
+        const TensorRows tensor =
+                packed_rows(part.data, is_bf16(), batch_, part.n, d_, row_elements_);
+        cuda::find_best(tensor, table_, {best_, nullptr, output.ids}, workspace_, stream);
     }
 
    private:
@@ -50,7 +56,7 @@ class FastAssigner final : public Assigner {
     const int64_t row_elements_;
     const bool in_place_;
     uint16_t* copy_; ///< [batch x n x row_elements], or null
-    float* best_;    ///< [batch x n]
+    float* best_;    ///< [batch x n] of those that are assigned at a time
     TensorCentroids table_;
     AssignWorkspace workspace_;
     const void* data_ = nullptr; ///< the copy, or the caller's rows

@@ -102,8 +102,13 @@ __global__ void clear_kernel(
 } // namespace
 
 ClusterSums::ClusterSums(
-        const DeviceRows& rows, const float* weights, const SumFormat& format, Arena& arena)
+        const DeviceRows& rows,
+        int64_t most,
+        const float* weights,
+        const SumFormat& format,
+        Arena& arena)
     : rows_(rows),
+      most_(most),
       weights_(weights),
       format_(format),
       sums_(arena.take<int64_t>(format.sums.count())),
@@ -111,11 +116,11 @@ ClusterSums::ClusterSums(
               format.has_squares ? arena.take<int64_t>(rows.batch * format.square_limbs * rows.d)
                                  : nullptr) {
     const int64_t k = format.workload.k;
-    if (!are_few(rows, k)) {
-        order_.emplace(rows.batch, rows.n, k, arena);
+    if (!are_few(rows.part({0, most}), k)) {
+        order_.emplace(rows.batch, most, k, arena);
     }
-    if (!EntryOrder::is_short(rows.n, k)) {
-        moved_.emplace(rows.batch, rows.n, k, arena);
+    if (!EntryOrder::is_short(most, k)) {
+        moved_.emplace(rows.batch, most, k, arena);
     }
 }
 
@@ -145,13 +150,14 @@ Sums ClusterSums::squares() const {
     return {squares_, count, count};
 }
 
-void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
+void ClusterSums::sum(
+        const DeviceRows& rows, const float* weights, const Entries& entries, cudaStream_t stream) {
     SumArguments arguments{};
-    arguments.rows = static_cast<const uint8_t*>(rows_.data);
-    arguments.row_bytes = rows_.row_bytes;
+    arguments.rows = static_cast<const uint8_t*>(rows.data);
+    arguments.row_bytes = rows.row_bytes;
     arguments.entries = entries;
     arguments.order = order_->get();
-    arguments.d = static_cast<int>(rows_.d);
+    arguments.d = static_cast<int>(rows.d);
     arguments.layout = format_.layout;
     arguments.scales = format_.scales;
     arguments.lower_bits = format_.limb_bits - kUpperBits;
@@ -159,25 +165,24 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
     arguments.limb_step = format_.limb_step;
     arguments.sums = reinterpret_cast<unsigned long long*>(sums_);
     arguments.counts = arguments.sums + format_.sums.sizes();
-    const auto batch = static_cast<unsigned>(rows_.batch);
-    with_row_part(rows_, [&](auto element, auto columns, auto vectors) {
+    const auto batch = static_cast<unsigned>(rows.batch);
+    with_row_part(rows, [&](auto element, auto columns, auto vectors) {
         using Element = decltype(element);
         if (!format_.in_float) {
-            const dim3 grid(blocks_of(rows_.n, kChunk), 1, batch);
-            general_sum_kernel<Element><<<grid, kThreads, 0, stream>>>(arguments, weights_);
+            const dim3 grid(blocks_of(rows.n, kChunk), 1, batch);
+            general_sum_kernel<Element><<<grid, kThreads, 0, stream>>>(arguments, weights);
             return;
         }
         const int groups = kSumThreads / format_.layout.lanes();
-        const unsigned slices = blocks_of(rows_.d, format_.layout.slice());
+        const unsigned slices = blocks_of(rows.d, format_.layout.slice());
         // Shorter runs where longer ones would leave processors idle.
         int run = std::min(kMostRun, kMostSumEntries / groups);
         const int64_t wanted = int64_t{16} * device_info().multiprocessors;
-        while (run > kSumBatch &&
-               rows_.batch * slices * blocks_of(rows_.n, groups * run) < wanted) {
+        while (run > kSumBatch && rows.batch * slices * blocks_of(rows.n, groups * run) < wanted) {
             run /= 2;
         }
         arguments.chunk = groups * run;
-        const dim3 grid(blocks_of(rows_.n, arguments.chunk), slices, batch);
+        const dim3 grid(blocks_of(rows.n, arguments.chunk), slices, batch);
         constexpr bool kMayRest = sizeof(Element) > 1; // integers end above the first limb's end
         const auto kernel = kMayRest && format_.limbs > 1
                                     ? sum_kernel<Element, columns, vectors, kMayRest>
@@ -187,28 +192,33 @@ void ClusterSums::sum(const Entries& entries, cudaStream_t stream) {
     check_launch("summing the clusters");
 }
 
-Sums ClusterSums::run(const int32_t* ids, cudaStream_t stream) {
+Sums ClusterSums::run(const RowRange& taken, const int32_t* ids, cudaStream_t stream) {
     const SumsLayout& layout = format_.sums;
+    const DeviceRows rows = rows_.part(taken);
+    const float* weights = weights_ ? weights_ + taken.first : nullptr;
     if (!order_) {
-        add_rows(rows_, weights_, ids, format_, sums_, stream);
+        add_rows(rows, weights, ids, format_, sums_, stream);
         return {sums_, layout.count(), 0};
     }
     Entries entries{};
     entries.ids = ids;
-    entries.n = static_cast<int32_t>(rows_.n);
+    entries.n = static_cast<int32_t>(rows.n);
     entries.k = static_cast<int32_t>(layout.k);
-    if (moved_) {
+    const bool keeps = moved_ && most_ == rows_.n;
+    if (keeps) {
         entries = moved_->find(ids, counts(), stream);
         const int64_t sums = layout.k * layout.row;
         const dim3 grid(
-                std::min(blocks_of(sums, kThreads), 2048u), static_cast<unsigned>(rows_.batch));
+                std::min(blocks_of(sums, kThreads), 2048u), static_cast<unsigned>(rows.batch));
         auto* data = reinterpret_cast<unsigned long long*>(sums_);
         clear_kernel<<<grid, kThreads, 0, stream>>>(entries, data, sums, data + layout.sizes());
         check_launch("clearing the sums");
+    } else if (moved_) {
+        entries = moved_->all(ids, rows.n, counts(), stream);
     }
     order_->run(entries, counts(), stream);
-    sum(entries, stream);
-    return {sums_, layout.count(), moved_ ? layout.counts() : 0};
+    sum(rows, weights, entries, stream);
+    return {sums_, layout.count(), keeps ? layout.counts() : 0};
 }
 
 } // namespace faiss_flash::cuda

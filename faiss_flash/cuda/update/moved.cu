@@ -100,16 +100,31 @@ void MovedPoints::forget(cudaStream_t stream) {
 }
 
 Entries MovedPoints::find(const int32_t* ids, IterationCounts* counts, cudaStream_t stream) {
+    return compare(ids, n_, capacity_, counts, stream);
+}
+
+Entries MovedPoints::all(
+        const int32_t* ids, int64_t n, IterationCounts* counts, cudaStream_t stream) {
+    forget(stream);
+    return compare(ids, n, 0, counts, stream);
+}
+
+Entries MovedPoints::compare(
+        const int32_t* ids,
+        int64_t n,
+        int64_t capacity,
+        IterationCounts* counts,
+        cudaStream_t stream) {
     const auto batch = static_cast<unsigned>(batch_);
     check(cudaMemsetAsync(moved_, 0, batch * sizeof(uint32_t), stream), "clearing a count");
     const Entries entries{
             previous_, // as ids are after the kernel, but for invalid ones
             list_,
             moved_,
-            static_cast<int32_t>(n_),
+            static_cast<int32_t>(n),
             static_cast<int32_t>(k_),
-            static_cast<uint32_t>(capacity_)};
-    const dim3 grid(blocks_of(n_, kThreads * kEach), batch);
+            static_cast<uint32_t>(capacity)};
+    const dim3 grid(blocks_of(n, kThreads * kEach), batch);
     moved_kernel<<<grid, kThreads, 0, stream>>>(
             ids, previous_, entries, counts, moved_, reinterpret_cast<int4*>(list_));
     check_launch("finding the points that moved");

@@ -18,8 +18,17 @@ class MovedPoints {
     void forget(cudaStream_t stream);
     /// Compares ids [batch x n] with those of the last call, and counts the invalid ones.
     Entries find(const int32_t* ids, IterationCounts* counts, cudaStream_t stream);
+    /// Of other rows every time: all of these n points, with the invalid ids counted and replaced.
+    Entries all(const int32_t* ids, int64_t n, IterationCounts* counts, cudaStream_t stream);
 
    private:
+    Entries compare(
+            const int32_t* ids,
+            int64_t n,
+            int64_t capacity,
+            IterationCounts* counts,
+            cudaStream_t stream);
+
     int64_t batch_, n_, k_, capacity_;
     int32_t* previous_; ///< [batch x n]
     uint32_t* moved_;   ///< [batch] entries; up to 2^31

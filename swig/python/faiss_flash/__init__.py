@@ -1,6 +1,6 @@
 """Exact, reproducible, fast k-means for FAISS.
 
-The engine, free of FAISS: :func:`kmeans`, :func:`assign`, :func:`batch_kmeans`.
+The engine, free of FAISS: :func:`kmeans`, :func:`assign`, :func:`batch_kmeans`, ``Emeans``.
 
 FAISS's classes on the engine: ``Clustering``, ``Kmeans``, ``IndexIVFFlat``, ``IndexIVFPQ`` and so
 on; ``train(index, x)``, ``add(index, x)``, ``accelerate(index)``, ``index_factory(d, description)``
@@ -9,6 +9,7 @@ loaded on first use, over whatever faiss is installed: compiled ones where the p
 against that very faiss, else classes in Python that do the same.
 """
 
+from .emeans import Emeans
 from .engine import (
     KMeansResult,
     assign,
@@ -41,6 +42,7 @@ CLASS_NAMES = (
 )
 
 __all__ = [
+    "Emeans",
     "InvalidArgument",
     "InvalidShape",
     "KMeansResult",

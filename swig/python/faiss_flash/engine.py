@@ -18,7 +18,15 @@ _METRICS = {
     1: swig_engine.Metric_l2,  # faiss.METRIC_L2
 }
 
-_PRECISIONS = {"exact": swig_engine.Precision_exact, "fast": swig_engine.Precision_fast}
+# The options that have a few values, by name.
+_NAMED = {
+    "precision": {"exact": swig_engine.Precision_exact, "fast": swig_engine.Precision_fast},
+    "algorithm": {"lloyd": swig_engine.Algorithm_lloyd, "e_means": swig_engine.Algorithm_e_means},
+    "operating_point": {
+        "throughput": swig_engine.OperatingPoint_throughput,
+        "quality": swig_engine.OperatingPoint_quality,
+    },
+}
 
 # The options that kmeans() and batch_kmeans() take by the engine's own names, and their defaults.
 _DEFAULTS = {
@@ -37,6 +45,7 @@ _DEFAULTS = {
         "verbose",
         "return_assignment",
         "resume",
+        "batch_size",
     )
 }
 
@@ -84,6 +93,11 @@ def kmeans(x, k, *, weights=None, init_centroids=None, metric="l2", **options):
         min_points_per_centroid=39, max_points_per_centroid=256 (negative: use all points),
         seed=1234, use_faster_subsampling=False, early_stop_threshold=0.0 (None: never stop early),
         verbose=False, return_assignment=False. Meanings are FAISS's.
+        algorithm="lloyd"; "e_means": an iteration is an epoch over all points in batches, after
+        each of which centroids are moving averages; niter=2 or 3 come to the objective of 25 of
+        Lloyd's. operating_point="throughput" or "quality" (smaller batches), or batch_size points
+        and alpha0, their share of the averages at first. Its objectives are those of the moving
+        centroids, and early_stop_threshold is without effect.
         device="auto" ("cpu", "cuda", "cuda:1"), precision="exact" or "fast" (GPU, 16- and 8-bit
         x: centroids are rounded to 16 bits before they are compared).
         memory_limit=0: bytes of a GPU's memory that the call may take at a time, beside the
@@ -201,6 +215,13 @@ def estimate(n, d, k, *, dtype="float32", batch=1, metric="l2", **options):
     }
 
 
+def e_means_recipe(n, k, **options):
+    """(batch_size, alpha0) that :func:`kmeans` of n points takes with algorithm="e_means"."""
+    settings, _ = make_options("l2", options)
+    recipe = swig_engine.e_means_recipe(_count("n", n), _count("k", k), settings)
+    return recipe.batch_size, recipe.alpha0
+
+
 def available_backends():
     """Names of the backends that can run here, best first."""
     return list(swig_engine.available_backends())
@@ -257,6 +278,19 @@ def _count(name, value):
     return int(value)
 
 
+def _named(name, value):
+    values = _NAMED[name]
+    if value not in values:
+        raise InvalidArgument(f"{name}={value!r} is not one of {', '.join(map(repr, values))}")
+    return values[value]
+
+
+def _real(name, value):
+    if not isinstance(value, numbers.Real):
+        raise InvalidArgument(f"{name}={value!r} is not a number")
+    return float(value)
+
+
 def _path(name, value):
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name}={value!r} is not a path")
@@ -278,10 +312,10 @@ def make_options(metric, options):
             callback = value
         elif name == "device":
             settings.device = str(value)
-        elif name == "precision":
-            if value not in _PRECISIONS:
-                raise InvalidArgument(f"precision={value!r} is not one of 'exact', 'fast'")
-            settings.precision = _PRECISIONS[value]
+        elif name in _NAMED:
+            setattr(settings, name, _named(name, value))
+        elif name == "alpha0":
+            settings.alpha0 = _real(name, value)
         elif name == "checkpoint":
             if value is not None:
                 settings.checkpoint = _path(name, value)

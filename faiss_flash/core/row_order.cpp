@@ -1,0 +1,22 @@
+#include <faiss_flash/core/row_order.h>
+
+namespace faiss_flash {
+
+RowOrder RowOrder::shuffled(int64_t n, uint64_t seed) {
+    RowOrder order{};
+    while (n >> order.block_bits > kMostApart) {
+        order.block_bits++;
+    }
+    order.blocks = n >> order.block_bits;
+    while (int64_t{1} << order.bits < order.blocks) {
+        order.bits++;
+    }
+    for (int i = 0; i < kRounds; i++) {
+        const auto number = static_cast<uint64_t>(2 * i);
+        order.factors[i] = random_number(seed, number) | 1;
+        order.summands[i] = random_number(seed, number + 1);
+    }
+    return order;
+}
+
+} // namespace faiss_flash

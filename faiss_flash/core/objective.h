@@ -101,14 +101,18 @@ FAISS_FLASH_HOST_DEVICE inline void add_to_bins(double value, int64_t* bins) {
     }
 }
 
-FAISS_FLASH_HOST_DEVICE inline double value_of(const LongSum& sum) {
+FAISS_FLASH_HOST_DEVICE inline DoubleDouble exact_value_of(const LongSum& sum) {
     DoubleDouble total{};
     double unit = 0x1p288; // 2^(kLowest + 32 (kBins - 1))
     for (int i = LongSum::kBins - 1; i >= 0; i--) {
         total = add(total, scaled(of_integer(sum.bins[i]), unit));
         unit *= 0x1p-32;
     }
-    return total.high;
+    return total;
+}
+
+FAISS_FLASH_HOST_DEVICE inline double value_of(const LongSum& sum) {
+    return exact_value_of(sum).high;
 }
 
 } // namespace

@@ -20,8 +20,7 @@ constexpr int64_t kClusters = 64; // of a block
 /// What the batches of an epoch come to.
 struct Epoch {
     IterationStats stats;        // times, counts and splits
-    DoubleDouble gains{};        // core/objective.h
-    double values = 0;           // of weighted points
+    LongSum objective{};         // clusters' gains, or weighted points' values
     std::vector<int64_t> sizes;  // [k]
     std::vector<int64_t> sums;   // [k x row] of the last one
     std::vector<double> weights; // [k] of the last one
@@ -90,8 +89,7 @@ class MovingAverages final : public Centroids {
     Outcome wait() override {
         IterationStats& stats = epoch_.stats;
         const bool l2 = workload_.metric == Metric::l2;
-        stats.objective =
-                workload_.weighted ? epoch_.values : objective_of(l2, squares_, epoch_.gains);
+        stats.objective = objective_of(l2, squares_, exact_value_of(epoch_.objective));
         double squares = 0;
         for (const int64_t size : epoch_.sizes) {
             squares += static_cast<double>(size) * static_cast<double>(size);
@@ -175,11 +173,13 @@ class MovingAverages final : public Centroids {
         epoch_.stats.redone += counts->redone;
         epoch_.stats.decided += counts->decided;
         if (workload_.weighted) {
-            LongSum values;
-            std::copy_n(sums + layout_.values(), LongSum::kBins, values.bins);
-            epoch_.values += value_of(values);
-        } else {
-            epoch_.gains = add(epoch_.gains, sum_of_clusters(gains.data(), k));
+            int64_t* bins = epoch_.objective.bins;
+            std::transform(
+                    bins, bins + LongSum::kBins, sums + layout_.values(), bins, std::plus<>());
+        }
+        for (const DoubleDouble& gain : gains) { // zeros of weighted points
+            add_to_bins(gain.high, epoch_.objective.bins);
+            add_to_bins(gain.low, epoch_.objective.bins);
         }
     }
 

@@ -1,6 +1,5 @@
 #include <faiss_flash/cuda/moving_averages.h>
 
-#include <faiss_flash/cuda/assign/plan.h>
 #include <faiss_flash/cuda/download.h>
 #include <faiss_flash/cuda/runtime/arena.h>
 #include <faiss_flash/cuda/runtime/check.h>
@@ -24,25 +23,11 @@ namespace {
 /// Arrays on the device.
 struct EmeansArrays {
     EmeansArrays(const SumFormat& format, Arena& arena)
-        : iteration{}, averages{}, revival(format.workload.k, arena) {
-        const int64_t k = format.workload.k;
-        const int64_t d = format.workload.d;
-        iteration.centroids = arena.take<float>(k * d);
-        iteration.next = iteration.centroids;
-        iteration.sizes = arena.take<int64_t>(k);
-        iteration.weights = arena.take<double>(k);
-        iteration.gains = format.workload.weighted ? nullptr : arena.take<DoubleDouble>(k);
-        iteration.squares = format.has_squares ? arena.take<DoubleDouble>(1) : nullptr;
-        iteration.assigned = arena.take<uint64_t>(1);
-        iteration.finished = arena.take<uint32_t>(1);
-        averages.usage = arena.take<double>(k);
-        averages.sums = arena.take<double>(k * d);
-        averages.all_sums = arena.take<long long>(format.sums.sizes());
-    }
+        : averages(format, arena),
+          squares(format.has_squares ? arena.take<DoubleDouble>(1) : nullptr) {}
 
-    IterationArrays iteration;
     AverageArrays averages;
-    ReviveWorkspace revival;
+    DoubleDouble* squares; ///< one: of all points; or null
 };
 
 /// Batches are queued on a stream; the host waits for the last of an epoch alone.
@@ -55,14 +40,10 @@ class CudaAverages final : public Centroids {
           unit_scale_(unit_scale),
           stream_(stream),
           arrays_(stream, [&](Arena& arena) { return EmeansArrays(format, arena); }),
-          began_(1),
-          stats_(static_cast<size_t>(ceil_div(workload_.n, workload_.batch_rows))) {
-        check(cudaMemsetAsync(arrays_->iteration.finished, 0, sizeof(uint32_t), stream),
-              "clearing a counter");
+          averages_(arrays_->averages),
+          stats_(1) {
         if (squares) {
-            total_squares(format, squares->data, arrays_->iteration.squares, stream);
-            copy(&squares_, arrays_->iteration.squares, 1, cudaMemcpyDeviceToHost, stream);
-            check(cudaStreamSynchronize(stream), "the points' squares");
+            total_squares(format, squares->data, arrays_->squares, stream);
         }
     }
     ~CudaAverages() override { cudaStreamSynchronize(stream_); }
@@ -71,62 +52,46 @@ class CudaAverages final : public Centroids {
             const Start& start,
             const CentroidRules& rules,
             const std::function<void(float* centroids)>& seed) override {
-        const int64_t k = workload_.k;
         const int64_t d = workload_.d;
         rules_ = rules;
-        float* centroids = arrays_->iteration.centroids;
-        copy(centroids, start.given, start.count * d, cudaMemcpyHostToDevice, stream_);
-        seed(centroids);
+        const int64_t given = start.count * d;
+        copy(averages_.centroids, start.given, given, cudaMemcpyHostToDevice, stream_);
+        seed(averages_.centroids);
         if (!start.ruled) {
-            apply_rules(rules, k, d, centroids, centroids, stream_);
+            apply();
         }
         if (start.averages) {
-            const AverageArrays& averages = arrays_->averages;
-            copy_columns(averages.sums, d, start.averages, d + 1, cudaMemcpyHostToDevice);
-            copy_columns(averages.usage, 1, start.averages + d, d + 1, cudaMemcpyHostToDevice);
+            const double* usage = start.averages + d;
+            copy_columns(averages_.sums, d, start.averages, d + 1, cudaMemcpyHostToDevice);
+            copy_columns(averages_.usage, 1, usage, d + 1, cudaMemcpyHostToDevice);
         } else {
-            begin_averages(centroids, k, d, arrays_->averages, stream_);
+            begin_averages(averages_, workload_.k, d, stream_);
         }
         check(cudaStreamSynchronize(stream_), "the first centroids");
     }
 
     void iterate(const Iteration& iteration) override {
         const EmeansBatch& batch = iteration.batch;
+        const int64_t frozen = rules_.frozen;
         if (batch.begins) {
-            batches_ = 0;
-            write_time(began_.get(), stream_);
+            begin_epoch(averages_, arrays_->squares, stream_);
         }
-        ClusterStats* stats = stats_.get() + batches_++;
-        const IterationArrays& arrays = arrays_->iteration;
-        iteration.assign(arrays.centroids);
-        write_time(arrays.assigned, stream_);
-        const Sums sums = iteration.sum();
-        finish_batch(sums, format_, arrays, arrays_->averages, batch, rules_, stats, stream_);
+        iteration.assign(averages_.centroids);
+        write_time(averages_.assigned, stream_);
+        move_averages(iteration.sum(), format_, batch, frozen, averages_, stream_);
         if (batch.revives) {
-            revive(arrays_->averages,
-                   workload_.k,
-                   workload_.d,
-                   rules_.frozen,
-                   unit_scale_,
-                   batch.seed,
-                   arrays_->revival,
-                   arrays.next,
-                   stats,
-                   stream_);
+            revive(averages_, workload_.k, workload_.d, frozen, unit_scale_, batch.seed, stream_);
         }
-        if (rules_.spherical || batch.revives) {
-            apply_rules(rules_, workload_.k, workload_.d, arrays.next, arrays.next, stream_);
-        }
-        closes_ = batch.closes;
+        apply();
+        last_epoch_ = batch.closes;
     }
 
     Outcome wait() override {
-        if (closes_) {
-            const IterationArrays& arrays = arrays_->iteration;
-            close_averages(
-                    arrays_->averages, arrays.sizes, format_, rules_.frozen, arrays.next, stream_);
-            apply_rules(rules_, workload_.k, workload_.d, arrays.next, arrays.next, stream_);
+        end_epoch(averages_, format_, last_epoch_, rules_.frozen, stream_);
+        if (last_epoch_) {
+            apply();
         }
+        copy(stats_.get(), averages_.epoch, 1, cudaMemcpyDeviceToHost, stream_);
         Event end;
         end.record(stream_);
         end.wait();
@@ -134,20 +99,24 @@ class CudaAverages final : public Centroids {
     }
 
     void store(const std::vector<float*>& to) override {
-        download(arrays_->iteration.centroids, to, workload_.k * workload_.d, stream_);
+        download(averages_.centroids, to, workload_.k * workload_.d, stream_);
     }
 
     std::vector<double> averages() override {
         const int64_t d = workload_.d;
         std::vector<double> all(static_cast<size_t>(workload_.k * (d + 1)));
-        const AverageArrays& averages = arrays_->averages;
-        copy_columns(all.data(), d + 1, averages.sums, d, cudaMemcpyDeviceToHost);
-        copy_columns(all.data() + d, d + 1, averages.usage, 1, cudaMemcpyDeviceToHost);
+        copy_columns(all.data(), d + 1, averages_.sums, d, cudaMemcpyDeviceToHost);
+        copy_columns(all.data() + d, d + 1, averages_.usage, 1, cudaMemcpyDeviceToHost);
         check(cudaStreamSynchronize(stream_), "the averages");
         return all;
     }
 
    private:
+    void apply() {
+        float* centroids = averages_.centroids;
+        apply_rules(rules_, workload_.k, workload_.d, centroids, centroids, stream_);
+    }
+
     /// Rows of k clusters, as long as the shorter of both.
     void copy_columns(
             double* to, int64_t to_row, const double* from, int64_t from_row, cudaMemcpyKind kind) {
@@ -164,32 +133,24 @@ class CudaAverages final : public Centroids {
               "copying averages");
     }
 
-    /// Of the batches' in their order: sums of floating point have the host's bits.
     IterationStats stats_of_epoch() const {
-        IterationStats stats;
-        DoubleDouble gains{};
-        double values = 0;
-        uint64_t began = *began_.get();
-        for (int64_t i = 0; i < batches_; i++) {
-            const ClusterStats& batch = stats_.get()[i];
-            if (batch.counts.invalid > 0) {
-                throw Error(
-                        "an assignment on the device found no centroid for " +
-                        std::to_string(batch.counts.invalid) + " points of a batch");
-            }
-            gains = add(gains, batch.gains);
-            values += batch.objective;
-            stats.redone += batch.counts.redone;
-            stats.decided += batch.counts.decided;
-            stats.nsplit += batch.revived;
-            stats.time_search += static_cast<double>(batch.assigned - began) * 1e-9;
-            stats.time_update += static_cast<double>(batch.ended - batch.assigned) * 1e-9;
-            began = batch.ended;
+        const EpochStats& found = *stats_.get();
+        if (found.counts.invalid > 0) {
+            throw Error(
+                    "an assignment on the device found no centroid for " +
+                    std::to_string(found.counts.invalid) + " of n=" + std::to_string(workload_.n) +
+                    " points");
         }
         const bool l2 = workload_.metric == Metric::l2;
-        stats.objective = workload_.weighted ? values : objective_of(l2, squares_, gains);
-        const ClusterStats& last = stats_.get()[batches_ - 1];
-        stats.imbalance_factor = imbalance_factor(last.squares, workload_.n, workload_.k);
+        IterationStats stats;
+        stats.objective = objective_of(l2, found.points, exact_value_of(found.objective));
+        stats.redone = found.counts.redone;
+        stats.decided = found.counts.decided;
+        stats.nsplit = found.revived;
+        stats.imbalance_factor = imbalance_factor(found.squares, workload_.n, workload_.k);
+        stats.time_update = static_cast<double>(found.updating) * 1e-9;
+        stats.time_search =
+                static_cast<double>(found.ended - found.began) * 1e-9 - stats.time_update;
         return stats;
     }
 
@@ -198,11 +159,9 @@ class CudaAverages final : public Centroids {
     const double unit_scale_;
     const cudaStream_t stream_;
     Allocated<EmeansArrays> arrays_;
-    DoubleDouble squares_{};     ///< of the points: l2 without weights
-    Pinned<uint64_t> began_;     ///< when the epoch did, by the device's clock
-    Pinned<ClusterStats> stats_; ///< of each of its batches
-    int64_t batches_ = 0;        ///< that are queued
-    bool closes_ = false;        ///< the last epoch
+    const AverageArrays& averages_; ///< of these
+    Pinned<EpochStats> stats_;
+    bool last_epoch_ = false;
     CentroidRules rules_;
 };
 

@@ -18,7 +18,7 @@ namespace {
 
 using test::Floats;
 
-struct Run {
+struct Averaged {
     std::string name;
     int64_t n, d, k;
     DType dtype;
@@ -27,7 +27,7 @@ struct Run {
     float spread = 0.4f; ///< of the mixture's parts
 };
 
-std::vector<Run> runs() {
+std::vector<Averaged> runs() {
     KMeansOptions plain;
     plain.algorithm = Algorithm::e_means;
     plain.operating_point = OperatingPoint::quality;
@@ -75,13 +75,13 @@ std::vector<Run> runs() {
             {"duplicates", 20000, 8, 600, DType::f32, plain, false, 0}};
 }
 
-class EmeansOnDevice : public testing::TestWithParam<Run> {};
+class EmeansOnDevice : public testing::TestWithParam<Averaged> {};
 
 TEST_P(EmeansOnDevice, HasTheBitsOfTheHost) {
     if (cuda::device_count() == 0) {
         GTEST_SKIP() << "no CUDA device";
     }
-    const Run& run = GetParam();
+    const Averaged& run = GetParam();
     const Floats x = test::mixture(run.n, run.d, 500, 3, run.spread);
     const std::vector<uint8_t> rows = test::rows_of(x, run.dtype);
     const test::DevicePointer on_device = test::to_device(rows.data(), rows.size());

@@ -72,15 +72,17 @@ TEST(Plan, NoSplitIsEmpty) {
 TEST(Plan, FilterPassesHaveWorkForAllParts) {
     for (const DeviceInfo& device : {hopper(), ampere()}) {
         for (const int64_t d : {16, 128, 300}) {
-            for (const int64_t k : {1, 1023, 1025, 2100, 3073, 4097, 70000}) {
-                const AssignPlan plan = filter_plan(k, d, d <= 32, device);
-                const bool streamed = plan.kernel == AssignKernel::streamed;
-                const int64_t centroids =
-                        streamed ? StreamedTile::kCentroids : GenericTile::kCentroids;
-                const int64_t tiles = (k + centroids - 1) / centroids;
-                EXPECT_LT((plan.splits - 1) * tiles_per_split(tiles, plan.splits), tiles) << k;
-                EXPECT_LE(plan.splits, kMostFilterSplits);
-                EXPECT_LE(lists_of(plan.kernel), kMostLists);
+            for (const int64_t k : {1, 1023, 1025, 2100, 3073, 4097, 9000, 70000}) {
+                for (const int64_t n : {1000, 1000000}) {
+                    const AssignPlan plan = filter_plan(n, k, d, d <= 32, device);
+                    const bool streamed = plan.kernel == AssignKernel::streamed;
+                    const int64_t centroids =
+                            streamed ? StreamedTile::kCentroids : GenericTile::kCentroids;
+                    const int64_t tiles = (k + centroids - 1) / centroids;
+                    EXPECT_LT((plan.splits - 1) * tiles_per_split(tiles, plan.splits), tiles) << k;
+                    EXPECT_LE(plan.splits, kMostFilterSplits);
+                    EXPECT_LE(lists_of(plan.kernel), kMostLists);
+                }
             }
         }
     }

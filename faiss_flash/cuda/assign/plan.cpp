@@ -178,12 +178,14 @@ AssignPlan choose_plan(const AssignShape& shape, const DeviceInfo& device) {
     return best;
 }
 
-AssignPlan filter_plan(int64_t k, int64_t d, bool folded, const DeviceInfo& device) {
-    // Few rows must fill the processors as well.
+AssignPlan filter_plan(int64_t n, int64_t k, int64_t d, bool folded, const DeviceInfo& device) {
+    // Few rows must fill the processors as well; a list for every part costs memory, though, of
+    // which more rows at a time can be compared.
     constexpr int64_t kLeastCentroids = 1024;
+    constexpr int64_t kFewRows = 1 << 17;
+    const int most = n <= kFewRows ? kMostFilterSplits : kMostFilterSplits / 2;
     AssignPlan plan;
-    plan.splits =
-            static_cast<int>(std::min<int64_t>(kMostFilterSplits, ceil_div(k, kLeastCentroids)));
+    plan.splits = static_cast<int>(std::min<int64_t>(most, ceil_div(k, kLeastCentroids)));
     if (device.runs_sm90a()) {
         plan.kernel = folded                      ? AssignKernel::narrow
                       : d <= kMostResidentColumns ? AssignKernel::resident

@@ -43,11 +43,11 @@ double expected_seconds(const AssignShape& shape, const AssignPlan& plan, const 
 AssignPlan choose_plan(const AssignShape& shape, const DeviceInfo& device);
 
 /// The most that filter_plan() and lists_of() say.
-inline constexpr int kMostFilterSplits = 4;
+inline constexpr int kMostFilterSplits = 8;
 inline constexpr int kMostLists = 2;
 
-/// The plan that lists the candidates of some f16 rows. folded: the table has folded biases.
-AssignPlan filter_plan(int64_t k, int64_t d, bool folded, const DeviceInfo& device);
+/// The plan that lists the candidates of some of n f16 rows. folded: the table has folded biases.
+AssignPlan filter_plan(int64_t n, int64_t k, int64_t d, bool folded, const DeviceInfo& device);
 
 /// Lists that a kernel makes of a row (candidate_lists.h).
 int lists_of(AssignKernel kernel);

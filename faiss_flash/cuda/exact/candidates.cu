@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(kThreads) decide_listed_kernel(const ListedArg
 } // namespace
 
 CandidateWorkspace::CandidateWorkspace(int64_t n, int64_t d, int64_t k, bool folds, Arena& arena)
-    : plan(filter_plan(k, d, folds, device_info())),
+    : plan(filter_plan(n, k, d, folds, device_info())),
       capacity(chunk_rows(n, row_bytes(d, plan))),
       halves(arena.take<uint16_t>(capacity * padded_columns(d))),
       bars(arena.take<float>(capacity)),

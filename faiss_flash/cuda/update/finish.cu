@@ -35,13 +35,9 @@ struct FinishArguments {
     const double* units; ///< [batch x (d + 1)]
     double limb_unit;
     int limbs;
-    AverageArrays averages; ///< of e-means
-    EmeansBatch batch;
 };
 
-/// Of one cluster, by one warp, whose lanes are the objective's (core/objective.h). kAverages: of
-/// e-means, whose averages are moved.
-template <bool kAverages>
+/// Of one cluster, by one warp, whose lanes are the objective's (core/objective.h).
 __device__ void finish_cluster(
         const FinishArguments& arguments, int64_t problem, int64_t i, int lane) {
     const IterationArrays& arrays = arguments.arrays;
@@ -52,25 +48,14 @@ __device__ void finish_cluster(
     const double* units = arguments.units + problem * (d + 1);
     long long* row = arguments.sums + cluster * limbs * layout.places;
     const auto size = static_cast<int64_t>(arguments.cluster_counts[cluster]);
-    LimbSum all_weights;
-    for (int limb = limbs - 1; arguments.weighted && limb >= 0; limb--) {
-        const long long part = row[limb * layout.places + layout.places - 1];
-        all_weights.take(part, limb == limbs - 1, false, arguments.limb_unit);
-    }
-    const double weight =
-            arguments.weighted ? all_weights.rounded * units[d] : static_cast<double>(size);
-    const double alpha = arguments.batch.alpha;
+    const double weight = arguments.weighted
+                                  ? load_weight(row, layout, limbs, arguments.limb_unit, units[d])
+                                  : static_cast<double>(size);
+    const double inverse = weight == 0 ? 0 : 1 / weight;
     const bool gains = arrays.gains;
-    const bool keeps = i < arguments.frozen || (kAverages && stays(weight, alpha));
-    double usage = 0;
-    double inverse = weight == 0 ? 0 : 1 / weight;
-    if constexpr (kAverages) {
-        usage = moved_average(arguments.averages.usage[cluster], weight, alpha);
-        inverse = inverse_of_usage(usage);
-    }
+    const bool frozen = i < arguments.frozen;
     DoubleDouble gain{};
-    constexpr int kEach = 4;  // columns whose loads are on their way together
-    constexpr int kLimbs = 2; // of them, the most of usual data
+    constexpr int kEach = 4; // columns whose loads are on their way together
     for (int first = lane; first < d; first += 32 * kEach) {
         float centroids[kEach];
         double column_units[kEach];
@@ -79,44 +64,18 @@ __device__ void finish_cluster(
         for (int c = 0; c < kEach; c++) {
             const int column = min(first + 32 * c, d - 1); // no branch between the loads
             column_units[c] = units[column];
-            centroids[c] = gains || keeps ? arrays.centroids[cluster * d + column] : 0.0f;
+            centroids[c] = gains || frozen ? arrays.centroids[cluster * d + column] : 0.0f;
         }
-        for (int last = limbs - 1; last >= 0; last -= kLimbs) {
-            long long parts[kLimbs][kEach];
-#pragma unroll
-            for (int l = 0; l < kLimbs; l++) {
-#pragma unroll
-                for (int c = 0; c < kEach; c++) {
-                    const int place = layout.place(min(first + 32 * c, d - 1));
-                    parts[l][c] = last >= l ? row[(last - l) * layout.places + place] : 0;
-                }
-            }
-#pragma unroll
-            for (int l = 0; l < kLimbs; l++) {
-#pragma unroll
-                for (int c = 0; c < kEach && last >= l; c++) {
-                    sums[c].take(parts[l][c], last - l == limbs - 1, gains, arguments.limb_unit);
-                }
-            }
-        }
+        load_sums(row, layout, limbs, arguments.limb_unit, first, d, gains, sums);
 #pragma unroll
         for (int c = 0; c < kEach; c++) {
             const int column = first + 32 * c;
             if (column < d) {
                 const double total = sums[c].rounded * column_units[c];
-                float next = centroids[c];
-                if constexpr (kAverages) {
-                    if (!keeps) {
-                        double* average = arguments.averages.sums + cluster * d + column;
-                        *average = moved_average(*average, total, alpha);
-                        next = centroid_of(*average, inverse);
-                    }
-                } else {
-                    const auto mean = static_cast<float>(total * inverse);
-                    arrays.means[cluster * d + column] = mean;
-                    next = keeps ? next : mean;
-                }
-                arrays.next[cluster * d + column] = arguments.round_values ? roundf(next) : next;
+                const auto mean = static_cast<float>(total * inverse);
+                const float kept = frozen ? centroids[c] : mean;
+                arrays.means[cluster * d + column] = mean;
+                arrays.next[cluster * d + column] = arguments.round_values ? roundf(kept) : kept;
             }
             if (column < d && gains) {
                 const DoubleDouble sum = scaled(sums[c].exact, column_units[c]);
@@ -127,26 +86,12 @@ __device__ void finish_cluster(
         }
     }
     gain = gains ? fold_warp(gain) : gain;
-    __syncwarp(); // all have read the sums, the count and the usage
-    if (kAverages && arguments.batch.closes) {
-        long long* all = arguments.averages.all_sums + cluster * limbs * layout.places;
-        for (int place = lane; place < limbs * layout.places; place += 32) {
-            all[place] = (arguments.batch.begins ? 0 : all[place]) + row[place];
-        }
-    }
+    __syncwarp(); // all have read the sums and the count
     for (int place = lane; !arguments.keep && place < limbs * layout.places; place += 32) {
         row[place] = 0;
     }
     if (lane == 0) {
-        if constexpr (kAverages) {
-            const int64_t before = arguments.batch.begins ? 0 : arrays.sizes[cluster];
-            arrays.sizes[cluster] = before + size;
-            if (!keeps) {
-                arguments.averages.usage[cluster] = usage;
-            }
-        } else {
-            arrays.sizes[cluster] = size;
-        }
+        arrays.sizes[cluster] = size;
         arrays.weights[cluster] = weight;
         if (gains) {
             arrays.gains[cluster] = gain;
@@ -226,11 +171,9 @@ __device__ void describe(const FinishArguments& arguments, int64_t problem) {
                         : value_of(*arguments.values);
         arguments.stats[problem] = {
                 objective,
-                gains,
                 all.squares,
                 arguments.counts[problem],
                 static_cast<int64_t>(all.empty),
-                0,
                 *arrays.assigned,
                 ptx::globaltimer()};
         arguments.counts[problem] = {};
@@ -241,12 +184,11 @@ __device__ void describe(const FinishArguments& arguments, int64_t problem) {
 }
 
 /// One warp a cluster; blockIdx.y is the problem, which its last block to finish describes.
-template <bool kAverages>
 __global__ void __launch_bounds__(kThreads, 3) finish_kernel(const FinishArguments arguments) {
     const int64_t problem = blockIdx.y;
     const int64_t cluster = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
     if (cluster < arguments.k) {
-        finish_cluster<kAverages>(arguments, problem, cluster, static_cast<int>(threadIdx.x) % 32);
+        finish_cluster(arguments, problem, cluster, static_cast<int>(threadIdx.x) % 32);
     }
     if (is_last_block(arguments.arrays.finished + problem)) {
         describe(arguments, problem);
@@ -259,14 +201,13 @@ __global__ void time_kernel(uint64_t* time) {
 
 } // namespace
 
-namespace {
-
-FinishArguments finish_arguments(
+void finish_iteration(
         const Sums& sums,
         const SumFormat& format,
         const IterationArrays& arrays,
         const CentroidRules& rules,
-        ClusterStats* stats) {
+        ClusterStats* stats,
+        cudaStream_t stream) {
     const Workload& workload = format.workload;
     FinishArguments arguments{};
     arguments.arrays = arrays;
@@ -287,45 +228,14 @@ FinishArguments finish_arguments(
     arguments.units = format.units;
     arguments.limb_unit = 1 / format.limb_step;
     arguments.limbs = format.limbs;
-    return arguments;
-}
-
-} // namespace
-
-void finish_iteration(
-        const Sums& sums,
-        const SumFormat& format,
-        const IterationArrays& arrays,
-        const CentroidRules& rules,
-        ClusterStats* stats,
-        cudaStream_t stream) {
-    const Workload& workload = format.workload;
     const dim3 grid(blocks_of(workload.k * 32, kThreads), static_cast<unsigned>(workload.batch));
-    finish_kernel<false>
-            <<<grid, kThreads, 0, stream>>>(finish_arguments(sums, format, arrays, rules, stats));
+    finish_kernel<<<grid, kThreads, 0, stream>>>(arguments);
     check_launch("means of the clusters");
     if (rules.spherical) {
         const int64_t clusters = workload.batch * workload.k;
         apply_rules(rules, clusters, workload.d, arrays.next, arrays.next, stream);
         write_time(&stats->ended, stream);
     }
-}
-
-void finish_batch(
-        const Sums& sums,
-        const SumFormat& format,
-        const IterationArrays& arrays,
-        const AverageArrays& averages,
-        const EmeansBatch& batch,
-        const CentroidRules& rules,
-        ClusterStats* stats,
-        cudaStream_t stream) {
-    FinishArguments arguments = finish_arguments(sums, format, arrays, rules, stats);
-    arguments.averages = averages;
-    arguments.batch = batch;
-    finish_kernel<true>
-            <<<blocks_of(format.workload.k * 32, kThreads), kThreads, 0, stream>>>(arguments);
-    check_launch("averages of the clusters");
 }
 
 void write_time(uint64_t* time, cudaStream_t stream) {

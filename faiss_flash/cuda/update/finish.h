@@ -13,12 +13,10 @@ namespace faiss_flash::cuda {
 
 /// What an iteration tells the host.
 struct ClusterStats {
-    double objective;   ///< of a batch of e-means: of weighted points
-    DoubleDouble gains; ///< what clusters add to it, without weights
-    double squares;     ///< sum of the sizes' squares
+    double objective;
+    double squares; ///< sum of the sizes' squares
     IterationCounts counts;
     int64_t empty;     ///< clusters without weight that are not frozen
-    int64_t revived;   ///< of e-means; written by revive()
     uint64_t assigned; ///< when its assignment was over, and
     uint64_t ended;    ///< when it was: the latest of its problems'; both by the device's clock
 };
@@ -27,8 +25,8 @@ struct ClusterStats {
 struct IterationArrays {
     float* centroids;      ///< [batch x k x d] that it starts from,
     float* next;           ///< and that the one after it starts from
-    float* means;          ///< [batch x k x d] zeros where the weight is 0; not e-means'
-    int64_t* sizes;        ///< [batch x k]; of e-means, of the epoch so far
+    float* means;          ///< [batch x k x d] zeros where the weight is 0
+    int64_t* sizes;        ///< [batch x k]
     double* weights;       ///< [batch x k] sums of weights; equal to sizes without weights
     DoubleDouble* squares; ///< [batch] of the points, or null for products
     DoubleDouble* gains;   ///< [batch x k] what clusters add to the objective (core/objective.h);
@@ -45,25 +43,6 @@ void finish_iteration(
         const Sums& sums,
         const SumFormat& format,
         const IterationArrays& arrays,
-        const CentroidRules& rules,
-        ClusterStats* stats,
-        cudaStream_t stream);
-
-/// E-means' state, of one problem on the device.
-struct AverageArrays {
-    double* usage;       ///< [k]
-    double* sums;        ///< [k x d]
-    long long* all_sums; ///< in the format's layout: of the last epoch so far
-};
-
-/// The same for a batch of e-means: averages are moved, and next is read out of them. Does not
-/// apply spherical rules, as clusters may be revived first.
-void finish_batch(
-        const Sums& sums,
-        const SumFormat& format,
-        const IterationArrays& arrays,
-        const AverageArrays& averages,
-        const EmeansBatch& batch,
         const CentroidRules& rules,
         ClusterStats* stats,
         cudaStream_t stream);

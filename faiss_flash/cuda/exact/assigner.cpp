@@ -48,7 +48,11 @@ class ExactAssigner final : public Assigner {
             const float* centroids,
             const AssignmentArrays& output,
             cudaStream_t stream) override {
-        constexpr int64_t kOpen = 4; // of a batch, one in so many rows: it has not been seen before
+        // A batch has not been seen before: one in so many rows may be open, all of the first,
+        // whose centroids are points.
+        constexpr int64_t kOpen = 4;
+        const int64_t open = assigned_batch_ ? ceil_div(rows.count, kOpen) : rows.count;
+        assigned_batch_ = in_batches_;
         for (int64_t b = 0; b < batch_; b++) {
             const ExactRows& problem = problems_[static_cast<size_t>(b)];
             double* values = output.values ? output.values + b * rows.count : nullptr;
@@ -57,7 +61,7 @@ class ExactAssigner final : public Assigner {
                     centroids + b * k_ * d_,
                     workspace_,
                     {output.ids + b * rows.count, values, output.counts + b},
-                    in_batches_ ? ceil_div(rows.count, kOpen) : problem.expected,
+                    in_batches_ ? open : problem.expected,
                     stream);
         }
     }
@@ -87,6 +91,7 @@ class ExactAssigner final : public Assigner {
    private:
     const int64_t batch_, d_, k_;
     const bool in_batches_;
+    bool assigned_batch_ = false; // one
     LoadedRows rows_;
     Values values_ = Values::any;
     ExactWorkspace workspace_;

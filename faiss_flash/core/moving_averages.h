@@ -94,8 +94,7 @@ class EmeansSchedule {
    public:
     EmeansSchedule(int64_t n, int64_t k, const KMeansOptions& options);
 
-    int64_t largest() const { return recipe_.batch_size; } ///< rows of a batch
-    int64_t batches() const { return batches_; }           ///< an epoch
+    int64_t batches() const { return batches_; } ///< an epoch
     /// Batch i of an epoch. They come in another order every epoch, but for the last one, which may
     /// be shorter.
     EmeansBatch batch(uint64_t seed, int64_t epoch, int64_t i) const;

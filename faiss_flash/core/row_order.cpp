@@ -11,10 +11,9 @@ RowOrder RowOrder::shuffled(int64_t n, uint64_t seed) {
     while (int64_t{1} << order.bits < order.blocks) {
         order.bits++;
     }
-    for (int i = 0; i < kRounds; i++) {
-        const auto number = static_cast<uint64_t>(2 * i);
-        order.factors[i] = random_number(seed, number) | 1;
-        order.summands[i] = random_number(seed, number + 1);
+    for (uint64_t i = 0; i < kRounds; i++) {
+        order.factors[i] = random_number(seed, 2 * i) | 1;
+        order.summands[i] = random_number(seed, 2 * i + 1);
     }
     return order;
 }

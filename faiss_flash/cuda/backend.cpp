@@ -1,6 +1,7 @@
 #include <faiss_flash/cuda/backend.h>
 
 #include <faiss_flash/core/parallel.h>
+#include <faiss_flash/cuda/assign/plan.h>
 #include <faiss_flash/cuda/assign_rows.h>
 #include <faiss_flash/cuda/assigner.h>
 #include <faiss_flash/cuda/device_info.h>
@@ -58,6 +59,14 @@ double open_seconds(const Workload& workload) {
     const double values =
             static_cast<double>(workload.batch) * static_cast<double>(workload.n * workload.d);
     return kStart + values * static_cast<double>(dtype_size(workload.dtype)) / rate;
+}
+
+/// Of an iteration, or of an epoch in batches.
+double pass_seconds(const Workload& workload, bool fast) {
+    const int64_t rows = workload.assigned();
+    const int64_t times = ceil_div(workload.n, rows);
+    return static_cast<double>(times) *
+           iteration_seconds(workload.batch, rows, workload.k, workload.d, fast);
 }
 
 class CudaBackend final : public Backend {
@@ -155,8 +164,7 @@ class CudaBackend final : public Backend {
         expected.open_seconds = open_seconds(workload);
         expected.host_bytes = kUploadHostBytes;
         const bool fast = method_for(together) == Method::fast;
-        expected.iteration_seconds =
-                iteration_seconds(workload.batch, workload.n, workload.k, workload.d, fast);
+        expected.iteration_seconds = pass_seconds(workload, fast);
         return expected;
     }
 
@@ -166,9 +174,7 @@ class CudaBackend final : public Backend {
         if (workload.d > kMostColumns || workload.batch * workload.n > kMostRows) {
             return HUGE_VAL;
         }
-        return open_seconds(workload) +
-               iterations *
-                       iteration_seconds(workload.batch, workload.n, workload.k, workload.d, false);
+        return open_seconds(workload) + iterations * pass_seconds(workload, false);
     }
 
     void read_rows(

@@ -129,46 +129,51 @@ class MovingAverages final : public Centroids {
                        : static_cast<double>(sums[layout_.sizes() + c]);
     }
 
+    /// The values [d] of cluster c's sums in a batch. Returns what they add to the objective.
+    DoubleDouble
+    add_up(const int64_t* row, int64_t c, double weight, const EmeansBatch& batch, double* values) {
+        if (batch.closes) {
+            int64_t* all = epoch_.sums.data() + c * layout_.row;
+            std::transform(row, row + layout_.row, all, all, std::plus<>());
+        }
+        const bool l2 = workload_.metric == Metric::l2;
+        const float* moves = workload_.weighted ? nullptr : centroid(c);
+        const FixedPoint& columns = format_.columns.front();
+        const int64_t d = workload_.d;
+        return row_ops().finish(l2, moves, weight, columns, d, row, d + 1, nullptr, values);
+    }
+
+    void move(int64_t c, const double* values, double weight, double alpha) {
+        const int64_t d = workload_.d;
+        double* own = average(c);
+        for (int64_t j = 0; j < d; j++) {
+            own[j] = moved_average(own[j], values[j], alpha);
+        }
+        own[d] = moved_average(own[d], weight, alpha);
+        read_out(c);
+    }
+
     /// Moves the averages by a batch's sums, and reads the centroids out.
     void take(const int64_t* sums, const EmeansBatch& batch) {
-        const int64_t k = workload_.k;
-        const int64_t d = workload_.d;
-        const bool l2 = workload_.metric == Metric::l2;
-        std::vector<DoubleDouble> gains(static_cast<size_t>(k));
-        for_each_range(k, kClusters, [&](int64_t begin, int64_t end) {
-            std::vector<double> values(static_cast<size_t>(d));
+        std::vector<DoubleDouble> gains(static_cast<size_t>(workload_.k));
+        for_each_range(workload_.k, kClusters, [&](int64_t begin, int64_t end) {
+            std::vector<double> values(static_cast<size_t>(workload_.d));
             for (int64_t c = begin; c < end; c++) {
-                const double weight = weight_of(sums, c);
-                gains[static_cast<size_t>(c)] = row_ops().finish(
-                        l2,
-                        workload_.weighted ? nullptr : centroid(c),
-                        weight,
-                        format_.columns.front(),
-                        d,
-                        sums + c * layout_.row,
-                        d + 1,
-                        nullptr,
-                        values.data());
-                epoch_.sizes[static_cast<size_t>(c)] += sums[layout_.sizes() + c];
-                if (c < rules_.frozen || stays(weight, batch.alpha)) {
-                    continue;
+                const int64_t size = sums[layout_.sizes() + c];
+                double weight = 0;
+                if (size > 0) {
+                    weight = weight_of(sums, c);
+                    gains[static_cast<size_t>(c)] =
+                            add_up(sums + c * layout_.row, c, weight, batch, values.data());
+                    epoch_.sizes[static_cast<size_t>(c)] += size;
+                } else { // of a small batch many: their sums are zeros
+                    std::fill(values.begin(), values.end(), 0);
                 }
-                double* own = average(c);
-                for (int64_t j = 0; j < d; j++) {
-                    own[j] = moved_average(own[j], values[static_cast<size_t>(j)], batch.alpha);
+                if (c >= rules_.frozen && !stays(weight, batch.alpha)) {
+                    move(c, values.data(), weight, batch.alpha);
                 }
-                own[d] = moved_average(own[d], weight, batch.alpha);
-                read_out(c);
             }
         });
-        if (batch.closes) {
-            std::transform(
-                    epoch_.sums.begin(),
-                    epoch_.sums.end(),
-                    sums,
-                    epoch_.sums.begin(),
-                    std::plus<>());
-        }
         const auto* counts = reinterpret_cast<const IterationCounts*>(sums + layout_.counts());
         epoch_.stats.redone += counts->redone;
         epoch_.stats.decided += counts->decided;

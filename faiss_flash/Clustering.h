@@ -23,6 +23,11 @@ struct Clustering : faiss::Clustering {
     int64_t decided = 0;
     /// Where the engine runs: see KMeansOptions::device.
     std::string device = "auto";
+    /// "lloyd"; "e_means": min(niter, 3) passes over the points in batches, which come to the
+    /// objective of 25 of Lloyd's iterations (Algorithm::e_means); iteration_stats are those of the
+    /// passes, obj seen while centroids moved. "default": what the environment variable
+    /// FAISS_FLASH_ALGORITHM says, else lloyd.
+    std::string algorithm = "default";
 
     Clustering(int d, int k);
     Clustering(int d, int k, const faiss::ClusteringParameters& cp);

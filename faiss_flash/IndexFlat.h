@@ -22,6 +22,7 @@ struct IndexFlatL2 : faiss::IndexFlatL2 {
     faiss::ClusteringParameters cp; ///< of train()
     /// Where the engine runs: see KMeansOptions::device.
     std::string device = "auto";
+    std::string algorithm = "default"; ///< of train(): see Clustering::algorithm
 
     IndexFlatL2() = default;
     explicit IndexFlatL2(int64_t d, size_t nlist = 0);
@@ -43,9 +44,10 @@ struct IndexFlatL2 : faiss::IndexFlatL2 {
 
 /// The same for the inner product; its centroids are normalised (cp.spherical).
 struct IndexFlatIP : faiss::IndexFlatIP {
-    size_t nlist = 0;               ///< as in IndexFlatL2
-    faiss::ClusteringParameters cp; ///< of train()
-    std::string device = "auto";    ///< as in IndexFlatL2
+    size_t nlist = 0;                  ///< as in IndexFlatL2
+    faiss::ClusteringParameters cp;    ///< of train()
+    std::string device = "auto";       ///< as in IndexFlatL2
+    std::string algorithm = "default"; ///< as in IndexFlatL2
 
     IndexFlatIP();
     explicit IndexFlatIP(int64_t d, size_t nlist = 0);

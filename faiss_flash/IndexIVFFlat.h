@@ -15,6 +15,7 @@ namespace faiss_flash {
 struct IndexIVFFlat : faiss::IndexIVFFlat {
     /// Where the engine runs: see KMeansOptions::device.
     std::string device = "auto";
+    std::string algorithm = "default"; ///< of train(): see Clustering::algorithm
 
     IndexIVFFlat() = default;
     IndexIVFFlat(

@@ -198,6 +198,15 @@ struct KMeansResult {
 FAISS_FLASH_API KMeansResult
 kmeans(const KMeansInput& input, int64_t k, const KMeansOptions& options = {});
 
+/// FAISS's classes have an algorithm by its name: "lloyd", "e_means", or "default", which is what
+/// the environment variable FAISS_FLASH_ALGORITHM says, else lloyd. Throws InvalidArgument naming
+/// others.
+FAISS_FLASH_API Algorithm algorithm_named(const std::string& name);
+
+/// Epochs of e_means in place of niter of Lloyd's iterations, which FAISS's parameters ask for: 3
+/// at most, which come to the objective of 25 of these.
+FAISS_FLASH_API int epochs_for(int niter);
+
 /// What e_means of n points takes.
 struct EmeansRecipe {
     int64_t batch_size = 0; ///< points of a batch, <= n

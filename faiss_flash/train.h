@@ -18,8 +18,14 @@ namespace faiss_flash {
 /// the train() of the index's own class does first, leaving out duplicates for example, is done.
 /// The result is an ordinary index. A training that fails leaves all parts of the index,
 /// quantizers, transforms, codebooks, tables and flags, as they were.
-/// @param x       [n x index.d]
-void train(faiss::Index& index, int64_t n, const float* x, const std::string& device = "auto");
+/// @param x          [n x index.d]
+/// @param algorithm  of coarse quantizers' k-means: see Clustering::algorithm
+void train(
+        faiss::Index& index,
+        int64_t n,
+        const float* x,
+        const std::string& device = "auto",
+        const std::string& algorithm = "default");
 
 /// Does what index.add(n, x), or add_with_ids(n, x, xids), does, with the coarse assignments of an
 /// IVF with a flat quantizer on the engine, where n is at least 512 and 4 d; fewer rows are
@@ -37,9 +43,10 @@ void add(
 /// Makes the index's own train(), add() and searches with nprobe = 1 use the engine for coarse
 /// assignments: a flat quantizer is replaced by a faiss_flash::IndexFlatL2 or IndexFlatIP with the
 /// same vectors, which the IVF owns (one that it did not own is left to its owner, unused). Its own
-/// train() is FAISS's else: with the parameters that the IVF has then, means in float32, codebooks
-/// and OPQ by FAISS, and nothing put back where it fails. train() above is faster, on a GPU several
-/// times, and does the whole k-means of all of these on the engine, for accelerated indexes too.
+/// train() is FAISS's else: Lloyd's, with the parameters that the IVF has then, means in float32,
+/// codebooks and OPQ by FAISS, and nothing put back where it fails. train() above is faster, on a
+/// GPU several times, and does the whole k-means of all of these on the engine, for accelerated
+/// indexes too.
 void accelerate(faiss::Index& index, const std::string& device = "auto");
 
 } // namespace faiss_flash

@@ -82,8 +82,10 @@ void train_by_engine(
         input.initial_centroids = VectorView::of(clustering.centroids.data(), given / d, d);
     }
     const auto k = static_cast<int64_t>(clustering.k);
-    const auto options =
-            engine_options(clustering, engine_metric(index.metric_type), clustering.device);
+    const auto options = engine_options(
+            clustering,
+            engine_metric(index.metric_type),
+            {clustering.device, clustering.algorithm});
     KMeansResult result = naming_rows(
             input.points, codec ? "x_in" : "x", [&] { return kmeans(input, k, options); });
 

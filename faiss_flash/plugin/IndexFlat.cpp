@@ -13,6 +13,7 @@ void train_centroids(Index& index, int64_t n, const float* x) {
     if (index.nlist > 0) {
         Clustering clustering(index.d, static_cast<int>(index.nlist), index.cp);
         clustering.device = index.device;
+        clustering.algorithm = index.algorithm;
         clustering.train(n, x, index);
     }
 }

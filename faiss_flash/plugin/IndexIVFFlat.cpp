@@ -38,8 +38,9 @@ void IndexIVFFlat::train(int64_t n, const float* x) {
     require_finite(n, x, d);
     Undo undo;
     keep_trained_state(undo, *this);
-    with_faiss_errors(
-            [&] { train_ivf(*this, n, x, device, [&] { faiss::IndexIVFFlat::train(n, x); }); });
+    with_faiss_errors([&] {
+        train_ivf(*this, n, x, {device, algorithm}, [&] { faiss::IndexIVFFlat::train(n, x); });
+    });
     undo.commit();
 }
 

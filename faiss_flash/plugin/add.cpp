@@ -71,7 +71,9 @@ void add_finite(
         if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(&index)) {
             keep_counts(undo, *ivf);
             quantizer.emplace(
-                    *ivf, device, [&, ivf](int64_t count, const float*, const int64_t* lists) {
+                    *ivf,
+                    Service{device},
+                    [&, ivf](int64_t count, const float*, const int64_t* lists) {
                         keep_lists(undo, *ivf, count, lists);
                         return true;
                     });

@@ -38,7 +38,9 @@ std::vector<float> shared_codebook(
 
 std::vector<float> codebook_of(
         const Quantizer& pq, int64_t n, const float* x, const std::string& device) {
-    KMeansOptions options = engine_options(pq.cp, Metric::l2, device);
+    // Also where e-means is asked for: in few columns it does not come to the same objective
+    // (bench/NOTES.md), and a GPU runs Lloyd's problems together.
+    KMeansOptions options = engine_options(pq.cp, Metric::l2, {device, "lloyd"});
     options.verbose = options.verbose || pq.verbose;
     if (pq.train_type == Quantizer::Train_shared) {
         return shared_codebook(pq, n, x, options);

@@ -53,7 +53,7 @@ void train_opq(faiss::OPQMatrix& matrix, int64_t n, const float* x, const std::s
     input.niter = matrix.niter;
     input.niter_first = matrix.niter_pq_0;
     input.niter_later = matrix.niter_pq;
-    KMeansOptions options = engine_options(pq.cp, Metric::l2, device);
+    KMeansOptions options = engine_options(pq.cp, Metric::l2, {device, "lloyd"});
     options.max_points_per_centroid = 1000; // as FAISS trains OPQ's codebooks
     options.verbose = matrix.verbose;
     matrix.A = with_faiss_errors([&] { return train_opq(input, options).rotation; });

@@ -1,5 +1,6 @@
 #include <faiss_flash/plugin/options.h>
 
+#include <faiss_flash/plugin/errors.h>
 #include <faiss_flash/plugin/faiss_version.h>
 #include <faiss_flash/plugin/interrupt.h>
 
@@ -17,11 +18,12 @@ bool engine_takes(const faiss::ClusteringParameters& cp) {
 }
 
 KMeansOptions engine_options(
-        const faiss::ClusteringParameters& cp, Metric metric, const std::string& device) {
+        const faiss::ClusteringParameters& cp, Metric metric, const Service& service) {
     KMeansOptions options;
     options.metric = metric;
-    options.device = device;
-    options.niter = cp.niter;
+    options.device = service.device;
+    options.algorithm = with_faiss_errors([&] { return algorithm_named(service.algorithm); });
+    options.niter = options.algorithm == Algorithm::e_means ? epochs_for(cp.niter) : cp.niter;
     options.nredo = cp.nredo;
     options.verbose = cp.verbose;
     options.spherical = cp.spherical;

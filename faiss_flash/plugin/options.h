@@ -8,11 +8,17 @@
 
 namespace faiss_flash {
 
+/// Where a training runs, and by what algorithm its k-means (algorithm_named()).
+struct Service {
+    std::string device = "auto";
+    std::string algorithm = "default";
+};
+
 /// False for initialisations that only FAISS has.
 bool engine_takes(const faiss::ClusteringParameters& cp);
 
 /// The options; an interrupt that FAISS notices ends the run.
 KMeansOptions engine_options(
-        const faiss::ClusteringParameters& cp, Metric metric, const std::string& device);
+        const faiss::ClusteringParameters& cp, Metric metric, const Service& service);
 
 } // namespace faiss_flash

@@ -17,12 +17,12 @@ faiss::Index& quantizer_of(const faiss::IndexIVF& ivf) {
 
 } // namespace
 
-StandIn::StandIn(faiss::IndexIVF& ivf, const std::string& device, Assigned assigned)
+StandIn::StandIn(faiss::IndexIVF& ivf, const Service& service, Assigned assigned)
     : faiss::Index(quantizer_of(ivf).d, quantizer_of(ivf).metric_type),
       ivf_(ivf),
       real_(*ivf.quantizer),
       trains_alone_(ivf.quantizer_trains_alone),
-      device_(device),
+      service_(service),
       assigned_(std::move(assigned)) {
     metric_arg = real_.metric_arg;
     follow_real();
@@ -58,7 +58,7 @@ void StandIn::follow_real() {
 
 void StandIn::train(int64_t n, const float* x) {
     give_place_back();
-    train_coarse_quantizer(ivf_, n, x, device_);
+    train_coarse_quantizer(ivf_, n, x, service_);
     follow_real();
     take_place_if_needed();
 }
@@ -66,7 +66,7 @@ void StandIn::train(int64_t n, const float* x) {
 void StandIn::assign(int64_t n, const float* x, int64_t* labels, int64_t k) const {
     const faiss::IndexFlat* flat = as_flat(real_);
     if (flat && k == 1) {
-        assign_rows(*flat, n, x, labels, device_);
+        assign_rows(*flat, n, x, labels, service_.device);
     } else {
         real_.assign(n, x, labels, k);
     }
@@ -88,7 +88,7 @@ void StandIn::search(
         const faiss::SearchParameters* params) const {
     const faiss::IndexFlat* flat = as_flat(real_);
     if (flat && k == 1 && !params) {
-        search_nearest(*flat, n, x, distances, labels, device_);
+        search_nearest(*flat, n, x, distances, labels, service_.device);
     } else {
         real_.search(n, x, k, distances, labels, params);
     }

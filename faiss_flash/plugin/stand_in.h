@@ -2,10 +2,10 @@
 #pragma once
 
 #include <faiss/IndexIVF.h>
+#include <faiss_flash/plugin/options.h>
 
 #include <cstdint>
 #include <functional>
-#include <string>
 
 namespace faiss_flash {
 
@@ -23,7 +23,7 @@ class StandIn final : public faiss::Index {
     using Assigned = std::function<bool(int64_t n, const float* x, const int64_t* lists)>;
 
     /// @param assigned  called after assign(), or null
-    StandIn(faiss::IndexIVF& ivf, const std::string& device, Assigned assigned = nullptr);
+    StandIn(faiss::IndexIVF& ivf, const Service& service, Assigned assigned = nullptr);
     /// The IVF has its own quantizer again.
     ~StandIn() override;
     StandIn(const StandIn&) = delete;
@@ -56,7 +56,7 @@ class StandIn final : public faiss::Index {
     faiss::IndexIVF& ivf_;
     faiss::Index& real_;
     const char trains_alone_;
-    const std::string device_;
+    const Service service_;
     mutable Assigned assigned_;
 };
 

@@ -27,7 +27,7 @@ namespace {
 /// Trains the transforms, each on what the ones before make of x, then the index behind them: as
 /// FAISS does, up to the last part that needs it.
 void train_behind_transforms(
-        faiss::IndexPreTransform& index, int64_t n, const float* x, const std::string& device) {
+        faiss::IndexPreTransform& index, int64_t n, const float* x, const Service& service) {
     const auto& chain = index.chain;
     size_t parts = index.index->is_trained ? chain.size() : chain.size() + 1;
     while (parts > 0 && parts <= chain.size() && chain[parts - 1]->is_trained) {
@@ -37,13 +37,13 @@ void train_behind_transforms(
     const float* current = x;
     for (size_t i = 0; i < parts; i++) {
         if (i == chain.size()) {
-            train_part(*index.index, n, current, device);
+            train_part(*index.index, n, current, service);
             break;
         }
         faiss::VectorTransform& transform = *chain[i];
         if (!transform.is_trained) {
             if (auto* opq = exactly<faiss::OPQMatrix>(transform)) {
-                train_opq(*opq, n, current, device);
+                train_opq(*opq, n, current, service.device);
             } else {
                 transform.train(n, current);
             }
@@ -119,7 +119,7 @@ void train_ivf(
         faiss::IndexIVF& ivf,
         int64_t n,
         const float* x,
-        const std::string& device,
+        const Service& service,
         const std::function<void()>& own_train) {
     Undo parameters;
     const IvfCodebook codebook(ivf);
@@ -128,44 +128,52 @@ void train_ivf(
         assigned = [&](int64_t count, const float* rows, const int64_t* lists) {
             std::vector<float> residuals(rows, rows + count * ivf.d);
             ivf.quantizer->compute_residual_n(count, rows, residuals.data(), lists);
-            codebook.put(parameters, count, residuals.data(), device);
+            codebook.put(parameters, count, residuals.data(), service.device);
             return false;
         };
     } else if (codebook.pq) {
-        codebook.put(parameters, n, x, device);
+        codebook.put(parameters, n, x, service.device);
     }
-    StandIn quantizer(ivf, device, assigned);
+    StandIn quantizer(ivf, service, assigned);
     own_train();
 }
 
-void train_part(faiss::Index& index, int64_t n, const float* x, const std::string& device) {
+void train_part(faiss::Index& index, int64_t n, const float* x, const Service& service) {
     int64_t rows = n;
     if (auto* transforming = as_transforming(index)) {
-        train_behind_transforms(*transforming, n, x, device);
+        train_behind_transforms(*transforming, n, x, service);
     } else if (auto* mapping = as_mapping(index)) {
-        train_part(*mapping->index, n, x, device);
+        train_part(*mapping->index, n, x, service);
         mapping->is_trained = mapping->index->is_trained;
     } else if (auto* refining = as_refining(index)) {
-        train_part(*refining->base_index, n, x, device);
-        train_part(*refining->refine_index, n, x, device);
+        train_part(*refining->base_index, n, x, service);
+        train_part(*refining->refine_index, n, x, service);
         refining->is_trained = true;
     } else if (auto* ivf = dynamic_cast<faiss::IndexIVF*>(&index)) {
-        train_ivf(*ivf, n, x, device, [=] { ivf->train(n, x); });
+        train_ivf(*ivf, n, x, service, [=] { ivf->train(n, x); });
     } else {
         Undo parameters;
         if (faiss::ProductQuantizer* pq = quantizer_of(index, n, rows)) {
-            put_codebook(parameters, *pq, rows, x, device);
+            put_codebook(parameters, *pq, rows, x, service.device);
         }
         index.train(n, x);
     }
 }
 
-void train(faiss::Index& index, int64_t n, const float* x, const std::string& device) {
+void train(
+        faiss::Index& index,
+        int64_t n,
+        const float* x,
+        const std::string& device,
+        const std::string& algorithm) {
     require(x != nullptr, "x is null with n=" + std::to_string(n));
     require_finite(n, x, index.d);
     Undo undo;
     keep_trained_state(undo, index);
-    with_faiss_errors([&] { train_part(index, n, x, device); });
+    with_faiss_errors([&] {
+        algorithm_named(algorithm); // where there is no k-means, too
+        train_part(index, n, x, {device, algorithm});
+    });
     undo.commit();
 }
 

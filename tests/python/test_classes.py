@@ -66,7 +66,7 @@ def test_kmeans_attributes_are_those_of_faiss():
     x = mixture(500, 8, 5, 1)
     ours.train(x)
     stock.train(x)
-    assert set(vars(stock)) | {"device"} == set(vars(ours))
+    assert set(vars(stock)) | {"device", "algorithm"} == set(vars(ours))
 
 
 def test_kmeans_shape_errors_are_assertions():

@@ -37,7 +37,7 @@ KEYS = (
 @pytest.fixture(autouse=True)
 def nothing_stays_patched():
     yield
-    assert not methods.device_of(faiss.IndexFlatL2(3))
+    assert not methods.service_of(faiss.IndexFlatL2(3))
 
 
 @pytest.fixture
@@ -121,7 +121,8 @@ def test_results_of_parts_are_those_of_our_classes():
 
 def test_patches_nest_and_are_taken_back():
     def device():
-        return methods.device_of(faiss.IndexFlatL2(3))
+        service = methods.service_of(faiss.IndexFlatL2(3))
+        return service and service.device
 
     faiss_flash.unpatch()  # of nothing
     with faiss_flash.patch("cpu"):
@@ -129,7 +130,7 @@ def test_patches_nest_and_are_taken_back():
         assert device() == "auto"
         with faiss_flash.patch("cuda:1") as inner:
             assert device() == "cuda:1"
-        assert inner.device == "cuda:1" and device() == "auto"
+        assert inner.service.device == "cuda:1" and device() == "auto"
         faiss_flash.unpatch()
         assert device() == "cpu"
     assert device() is None
@@ -192,7 +193,7 @@ def test_copies_are_ordinary_indexes(key, copied):
     other = copied(index)
     assert type(other) is type(stock_copy)
     np.testing.assert_array_equal(other.search(ROWS[:9], 3)[1], index.search(ROWS[:9], 3)[1])
-    assert methods.device_of(other) is None
+    assert methods.service_of(other) is None
 
 
 def searched(index):
@@ -350,8 +351,8 @@ def test_a_patch_entered_again_is_in_force_again():
     patched = faiss_flash.patch()
     for _ in range(2):
         with patched:
-            assert methods.device_of(faiss.IndexFlatL2(3))
-        assert not methods.device_of(faiss.IndexFlatL2(3))
+            assert methods.service_of(faiss.IndexFlatL2(3))
+        assert not methods.service_of(faiss.IndexFlatL2(3))
 
 
 def test_negative_sizes_are_named():

@@ -42,10 +42,17 @@ assign_to_vectors = _as_faiss(engine.assign_to_vectors, "assignment")
 nearest_vectors = _as_faiss(engine.nearest_vectors, "assignment")
 batch_kmeans = _as_faiss(engine.batch_kmeans, "k-means of codebooks")
 check_finite = _as_faiss(arrays.check_finite)
-kmeans = _as_faiss(engine.kmeans, "k-means")
 run_encode = _as_faiss(swig_engine.run_encode, "codes")
 run_opq = _as_faiss(swig_engine.run_opq, "OPQ")
 run_residual_table = _as_faiss(swig_engine.run_residual_table, "precomputed table")
+# A trace tells the two apart.
+_lloyd = _as_faiss(engine.kmeans, "k-means")
+_e_means = _as_faiss(engine.kmeans, "e-means")
+
+
+def kmeans(x, k, *, algorithm, **options):
+    run = _e_means if algorithm == "e_means" else _lloyd
+    return run(x, k, algorithm=algorithm, **options)
 
 
 def as_finite_floats(x, d, name="x"):

@@ -18,7 +18,7 @@ from .scope import OnEngine, calls_are_faisss
 STATS = ("obj", "time", "time_search", "imbalance_factor", "nsplit")  #: FAISS's, in its order
 
 
-def cluster(cp, k, x, index, weights, initial, device):
+def cluster(cp, k, x, index, weights, initial, service):
     """KMeansResult of checked rows with FAISS's parameters; None where the engine cannot.
 
     The index says what metric is used, and which card where it is on one; it stays as it is.
@@ -26,14 +26,12 @@ def cluster(cp, k, x, index, weights, initial, device):
     flat = faiss.downcast_index(index)
     metric = engine_metric(flat, FLAT_INDEXES)
     if isinstance(flat, GPU_INDEXES):
-        device = card_of(flat)
-    if metric is None or device is None or not engine_takes(cp):
+        service = service._replace(device=card_of(flat))
+    if metric is None or service.device is None or not engine_takes(cp):
         trace.left_to_faiss("an index or an init_method that only it has")
         return None
-    options = engine_options(cp)
-    return kmeans(
-        x, k, weights=weights, init_centroids=initial, metric=metric, device=device, **options
-    )
+    options = engine_options(cp, service)
+    return kmeans(x, k, weights=weights, init_centroids=initial, metric=metric, **options)
 
 
 def hold(index, centroids, undo):
@@ -51,7 +49,7 @@ def float_objective(stats):
     return ctypes.c_float(stats["obj"]).value
 
 
-def train_clustering(clustering, device, x, index, weights=None):
+def train_clustering(clustering, service, x, index, weights=None):
     """clustering.train(x, index, weights) by the engine; False, and nothing done, where it cannot.
 
     A training that fails leaves centroids, iteration_stats and the index as they were.
@@ -64,7 +62,7 @@ def train_clustering(clustering, device, x, index, weights=None):
             f"(d={clustering.d})"
         )
     initial = given.reshape(-1, clustering.d) if given.size else None
-    result = cluster(clustering, clustering.k, x, index, weights, initial, device)
+    result = cluster(clustering, clustering.k, x, index, weights, initial, service)
     if result is None:
         return False
     undo = []

@@ -13,7 +13,7 @@ from .parts import engine_metric, quantizer_of, vectors_of
 _ALONE = {"": 0, "\x00": 0, "\x01": 1, "\x02": 2}  # a C char
 
 
-def train_quantizer(ivf, x, device):
+def train_quantizer(ivf, x, service):
     """Fills ivf.quantizer as quantizer_trains_alone and cp say; leaves to faiss what it cannot."""
     quantizer = quantizer_of(ivf)
     if quantizer.is_trained and quantizer.ntotal == ivf.nlist:
@@ -21,7 +21,7 @@ def train_quantizer(ivf, x, device):
     alone = _ALONE.get(ivf.quantizer_trains_alone)
     if alone == 1:
         if isinstance(quantizer, faiss.MultiIndexQuantizer) and not quantizer.is_trained:
-            with trained(quantizer.pq, x, device):
+            with trained(quantizer.pq, x, service.device):
                 quantizer.train(x)
         return
     metric = engine_metric(quantizer) if alone == 0 else "l2"
@@ -36,8 +36,8 @@ def train_quantizer(ivf, x, device):
         raise InvalidArgument(
             "quantizer_trains_alone=2 needs metric_type L2, or inner product with cp.spherical"
         )
-    options = engine_options(ivf.cp)
-    centroids = kmeans(x, ivf.nlist, metric=metric, device=device, **options).centroids
+    options = engine_options(ivf.cp, service)
+    centroids = kmeans(x, ivf.nlist, metric=metric, **options).centroids
     if alone == 0:
         quantizer.reset()
     elif not quantizer.is_trained:

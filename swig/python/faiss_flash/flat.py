@@ -59,6 +59,7 @@ class _Trained:
     """nlist, cp and train() of the flat indexes in Python."""
 
     device = "auto"  #: where the engine runs: "cpu", "cuda", "cuda:1"
+    algorithm = "default"  #: of train(): "lloyd", "e_means"
     nlist = 0  #: centroids that train() makes; 0: it does nothing
     cp = None  #: faiss.ClusteringParameters of train()
 
@@ -72,6 +73,7 @@ class _Trained:
         if self.nlist > 0:
             clustering = Clustering(self.d, self.nlist, self.cp)
             clustering.device = self.device
+            clustering.algorithm = self.algorithm
             clustering.train(x, self)
 
 

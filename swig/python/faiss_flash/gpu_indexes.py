@@ -17,12 +17,13 @@ from .gpu_twins import (
 )
 from .options import engine_options, engine_takes
 from .parts import FLAT_INDEXES, engine_metric, quantizer_of, vectors_of
+from .scope import Service
 
 # Scalar quantizers of GPUs that have nothing to learn.
 _FIXED_CODES = (faiss.ScalarQuantizer.QT_fp16, faiss.ScalarQuantizer.QT_8bit_direct)
 
 
-def train_gpu(index, x):
+def train_gpu(index, x, algorithm):
     """What index.train(x) does, with the k-means of its parts on the engine, on the index's card.
 
     The quantizer is filled first: faiss's own training leaves a full one alone and, given few rows,
@@ -49,9 +50,9 @@ def train_gpu(index, x):
         index.train(x)
         return
     if not full:
-        options = engine_options(index.cp)
+        options = engine_options(index.cp, Service(device, algorithm))
         options["verbose"] = index.verbose
-        centroids = kmeans(x, index.nlist, metric=metric, device=device, **options).centroids
+        centroids = kmeans(x, index.nlist, metric=metric, **options).centroids
         quantizer.reset()
         quantizer.add(centroids)
     if codebooks:

@@ -11,30 +11,31 @@ from .atomic import undone_on_error
 from .calls import as_finite_floats
 from .clustering import STATS, checked, cluster, float_objective, hold
 from .flat import nearest
-from .scope import calls_are_faisss, on_engine
+from .scope import Service, calls_are_faisss, on_engine
 
 
 class Kmeans(faiss.Kmeans):
     """faiss.Kmeans on the engine: the same constructor, attributes and methods.
 
     progressive_dim_steps is served by faiss itself. device is where the engine runs: "auto", "cpu",
-    "cuda" or "cuda:1".
+    "cuda" or "cuda:1"; algorithm is "default", "lloyd" or "e_means", as accelerate() has it.
     """
 
-    def __init__(self, d, k, device="auto", **kwargs):
+    def __init__(self, d, k, device="auto", algorithm="default", **kwargs):
         super().__init__(d, k, **kwargs)
-        self.device = device
+        self.device, self.algorithm = Service(device, algorithm).checked()
 
     def train(self, x, weights=None, init_centroids=None):
         """Cluster x (n, d), cast to float32; returns the last objective."""
         x = as_floats(x, self.d)
         if init_centroids is not None:
             init_centroids = as_finite_floats(init_centroids, self.d, "init_centroids")
+        service = Service(self.device, self.algorithm)
         if not self._trains_here():
-            with on_engine(self.device):
+            with on_engine(service):
                 return super().train(x, weights, init_centroids)
         x, weights = checked(self.d, x, self.index, weights)
-        result = cluster(self.cp, self.k, x, self.index, weights, init_centroids, self.device)
+        result = cluster(self.cp, self.k, x, self.index, weights, init_centroids, service)
         if result is None:
             return super().train(x, weights, init_centroids)
         stats = [

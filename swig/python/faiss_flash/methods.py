@@ -21,7 +21,7 @@ from .errors import NotFinite
 from .few_rows import few_and_plain
 from .filling import add_rows, is_filled_here
 from .opq import train_matrix
-from .scope import device_of, is_served
+from .scope import is_served, service_of
 from .signatures import asks_for_more
 from .training import is_trained_here, train_parts
 
@@ -29,11 +29,11 @@ _lock = threading.Lock()
 _warned = set()
 
 
-def _train_index(faisss, index, device, x, *args, **options):
+def _train_index(faisss, index, service, x, *args, **options):
     if asks_for_more(faisss, (x, *args), options, 1):
         trace.left_to_faiss("arguments that only it has")
     elif is_trained_here(index) or is_served(index):
-        return train_parts(index, x, device)
+        return train_parts(index, x, service)
     return faisss(x, *args, **options)
 
 
@@ -63,33 +63,37 @@ def _all_for_faiss(index, x):
     return type(x) is np.ndarray and few_and_plain(x, index.d) and index.is_trained
 
 
-def _add_to_index(faisss, index, device, x, *args, **options):
+def _add_to_index(faisss, index, service, x, *args, **options):
     if _all_for_faiss(index, x):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, *args), options, 1):
         trace.left_to_faiss("arguments that only it has")
-    elif _adds(index, x, None, device):
+    elif _adds(index, x, None, service.device):
         return None
     return faisss(x, *args, **options)
 
 
-def _add_to_index_with_ids(faisss, index, device, x, ids, *args, **options):
+def _add_to_index_with_ids(faisss, index, service, x, ids, *args, **options):
     if _all_for_faiss(index, x) and np.shape(ids) == (len(x),):
         trace.left_to_faiss("few rows")
     elif asks_for_more(faisss, (x, ids, *args), options, 2):
         trace.left_to_faiss("arguments that only it has")
-    elif _adds(index, x, ids, device):
+    elif _adds(index, x, ids, service.device):
         return None
     return faisss(x, ids, *args, **options)
 
 
-def _train_clustering(faisss, clustering, device, x, index, weights=None):
-    if not train_clustering(clustering, device, x, index, weights):
+def _train_clustering(faisss, clustering, service, x, index, weights=None):
+    if not train_clustering(clustering, service, x, index, weights):
         faisss(x, index, weights)
 
 
-def _train_matrix(faisss, matrix, device, x):
-    train_matrix(matrix, x, device)
+def _train_pq(faisss, pq, service, x):
+    train_pq(faisss, pq, x, service.device)
+
+
+def _train_matrix(faisss, matrix, service, x):
+    train_matrix(matrix, x, service.device)
 
 
 # By class and method: what the engine does, and the parameters that it knows.
@@ -98,7 +102,7 @@ _SERVED = (
     (faiss.Index, "add", _add_to_index, ("x",)),
     (faiss.Index, "add_with_ids", _add_to_index_with_ids, ("x", "ids")),
     (faiss.Clustering, "train", _train_clustering, ("x", "index", "weights")),
-    (faiss.ProductQuantizer, "train", train_pq, ("x",)),
+    (faiss.ProductQuantizer, "train", _train_pq, ("x",)),
     (faiss.OPQMatrix, "train", _train_matrix, ("x",)),
 )
 
@@ -133,15 +137,15 @@ def _replace(cls, name, serve, known):
 
     @functools.wraps(method)
     def served(self, *args, **options):
-        device = device_of(self)
+        service = service_of(self)
         x = args[0] if args else options.get("x")
-        if device is None or _is_on_a_gpu(x):
+        if service is None or _is_on_a_gpu(x):
             return method(self, *args, **options)
         faisss = method.__get__(self)
         if not trace.ENABLED:
-            return serve(faisss, self, device, *args, **options)
-        with trace.line(self, name, x, device):
-            return serve(faisss, self, device, *args, **options)
+            return serve(faisss, self, service, *args, **options)
+        with trace.line(self, name, x, service.device):
+            return serve(faisss, self, service, *args, **options)
 
     if name in _FEW_FIRST:
         served = _FEW_FIRST[name](method, served)

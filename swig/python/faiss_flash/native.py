@@ -85,4 +85,5 @@ class IndexFlatIP(EngineFlat, swig_native.IndexFlatIP):
 class IndexIVFFlat(EngineIndex, swig_native.IndexIVFFlat):
     """faiss.IndexIVFFlat on the engine, also where C++ calls it."""
 
-    device = swig_native.IndexIVFFlat.device  # the field of C++
+    device = swig_native.IndexIVFFlat.device  # fields of C++
+    algorithm = swig_native.IndexIVFFlat.algorithm

@@ -9,7 +9,7 @@ from .calls import as_finite_floats, run_opq
 from .engine import make_options
 from .errors import InvalidArgument
 from .options import engine_options, engine_takes
-from .scope import calls_are_faisss
+from .scope import Service, calls_are_faisss
 
 _PQ_POINTS_PER_CENTROID = 1000  # as faiss trains the codebooks of an OPQMatrix
 
@@ -43,10 +43,8 @@ def train_opq(matrix, x, device):
     problem.niter_first = matrix.niter_pq_0
     problem.niter_later = matrix.niter_pq
     problem.set_rotation(first.ctypes.data, first.size)
-    options = engine_options(pq.cp)
-    options.update(
-        max_points_per_centroid=_PQ_POINTS_PER_CENTROID, device=device, verbose=matrix.verbose
-    )
+    options = engine_options(pq.cp, Service(device, "lloyd"))
+    options.update(max_points_per_centroid=_PQ_POINTS_PER_CENTROID, verbose=matrix.verbose)
     settings, _ = make_options("l2", options)
     result = run_opq(problem, settings)
     rotation = np.empty(matrix.d_out * matrix.d_in, dtype="float32")

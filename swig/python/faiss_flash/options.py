@@ -2,6 +2,8 @@
 
 import faiss
 
+from . import swig_engine
+
 FAISS_VERSION = tuple(int(part) for part in faiss.__version__.split(".")[:3])
 
 
@@ -10,8 +12,8 @@ def engine_takes(cp):
     return getattr(cp, "init_method", 0) == 0  # RANDOM
 
 
-def engine_options(cp):
-    """Keyword arguments of engine.kmeans() for a faiss.ClusteringParameters."""
+def engine_options(cp, service):
+    """Keyword arguments of engine.kmeans() for a faiss.ClusteringParameters and a scope.Service."""
     options = {
         name: getattr(cp, name)
         for name in (
@@ -26,6 +28,9 @@ def engine_options(cp):
             "seed",
         )
     }
+    options.update(device=service.device, algorithm="lloyd")
+    if service.is_by_e_means():
+        options.update(algorithm="e_means", niter=swig_engine.epochs_for(cp.niter))
     if FAISS_VERSION >= (1, 9):
         options["use_faster_subsampling"] = cp.use_faster_subsampling
     else:

@@ -3,11 +3,30 @@
 import contextlib
 import threading
 from contextlib import contextmanager
+from typing import NamedTuple
+
+from . import swig_engine
+
+
+class Service(NamedTuple):
+    """How the engine serves a call."""
+
+    device: str  #: where it runs: "auto", "cpu", "cuda", "cuda:1"
+    algorithm: str  #: of k-means: "lloyd", "e_means", or "default", as FAISS_FLASH_ALGORITHM says
+
+    def is_by_e_means(self):
+        """Raises InvalidArgument, a ValueError, for an algorithm that there is not."""
+        return swig_engine.algorithm_named(str(self.algorithm)) == swig_engine.Algorithm_e_means
+
+    def checked(self):
+        """Itself; raises InvalidArgument for an algorithm that there is not."""
+        self.is_by_e_means()
+        return self
 
 
 class _Thread(threading.local):
     busy = False  # the engine itself is calling: what it calls is faiss's
-    device = None  # of on_engine()
+    service = None  # of on_engine()
 
 
 _thread = _Thread()
@@ -19,11 +38,13 @@ class OnEngine:
 
     served_by_engine = True
     device = "auto"  #: where the engine runs: "cpu", "cuda", "cuda:1"
+    algorithm = "default"  #: of its k-means: "lloyd", "e_means"
 
 
-def serve(target, device):
-    """From now on the methods of this object are served by the engine on this device."""
-    vars(target).update(device=device, served_by_engine=True)  # faiss 1.15 refuses new attributes
+def serve(target, service):
+    """From now on the methods of this object are served by the engine in this way."""
+    # faiss 1.15 refuses new attributes
+    vars(target).update(service.checked()._asdict(), served_by_engine=True)
 
 
 def is_served(target):
@@ -31,17 +52,17 @@ def is_served(target):
     return _served(target) is not None
 
 
-def device_of(target):
-    """Where the engine serves a call of a method of this object; None: the call is faiss's."""
+def service_of(target):
+    """How the engine serves a call of a method of this object; None: the call is faiss's."""
     if _thread.busy:
         return None
-    if _thread.device is not None:
-        return _thread.device
+    if _thread.service is not None:
+        return _thread.service
     served = _served(target)
     if served is not None:
-        return served.device
+        return Service(served.device, served.algorithm)
     try:
-        return _patches[-1].device
+        return _patches[-1].service
     except IndexError:  # not patched, or not any more: another thread may have ended it
         return None
 
@@ -69,21 +90,21 @@ def calls_are_faisss():
 
 
 @contextmanager
-def on_engine(device):
+def on_engine(service):
     """Within it the engine serves what this thread calls."""
-    before = _thread.device
-    _thread.device = device
+    before = _thread.service
+    _thread.service = service
     try:
         yield
     finally:
-        _thread.device = before
+        _thread.service = before
 
 
 class Patch:
     """One patch() in force; as a context manager it is taken back at the end."""
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, service):
+        self.service = service.checked()
         _patches.append(self)
 
     def __enter__(self):

@@ -27,7 +27,7 @@ from .parts import (
     require_index,
     transforms_of,
 )
-from .scope import calls_are_faisss
+from .scope import Service, calls_are_faisss
 
 _IVF_PQ = named_classes("IndexIVFPQ", "IndexIVFPQFastScan")
 # The rows and residuals that IndexIVF.train() makes for their encoders can be made here.
@@ -41,7 +41,7 @@ _RESIDUAL_ENCODERS = named_classes(
 _SUBSAMPLE_SEED = 1234  # of faiss's training of encoders, from 1.8 on
 
 
-def train(index, x, device="auto"):
+def train(index, x, device="auto", algorithm="default"):
     """What index.train(x) does, with the k-means of its parts on the engine.
 
     Parameters
@@ -51,15 +51,18 @@ def train(index, x, device="auto"):
     x : (n, d) array, cast to float32, finite
     device : "auto", "cpu", "cuda", "cuda:1"
         Indexes on GPUs are trained on their own card.
+    algorithm : "lloyd", "e_means"
+        Of coarse quantizers' k-means; "default": what FAISS_FLASH_ALGORITHM says, else "lloyd".
 
     Coarse quantizers, product quantizers and OPQ go through the engine; swig/python/README.md lists
     what faiss trains itself. A training that fails, or that Ctrl-C ends, leaves the index as it
     was. Raises InvalidArgument, a ValueError, naming the argument for bad input.
     """
     require_index(index)
+    service = Service(device, algorithm).checked()
     own = own_method(index, "train")
     if own is None:
-        train_parts(index, x, device)
+        train_parts(index, x, service)
         return
     x = as_finite_floats(x, index.d)
     with unchanged_on_error(faiss.downcast_index(index)):
@@ -72,70 +75,70 @@ def is_trained_here(index):
     return isinstance(index, GPU_IVF) or cpp_class(index, "train") in _TRAINERS
 
 
-def train_parts(index, x, device):
+def train_parts(index, x, service):
     """train() of an index whose own train() is faiss's."""
     x = as_finite_floats(x, index.d)
     whole = faiss.downcast_index(index)  # owns nothing: `index` must live on
     with calls_are_faisss(), unchanged_on_error(whole):
-        _train(whole, x, device)
+        _train(whole, x, service)
 
 
-def _train(index, x, device):
+def _train(index, x, service):
     index = faiss.downcast_index(index)
     if isinstance(index, GPU_IVF):
-        train_gpu(index, x)
+        train_gpu(index, x, service.algorithm)
     else:
         # What overrides train() in a way not known here is left to it.
-        _TRAINERS.get(cpp_class(index, "train"), _train_by_faiss)(index, x, device)
+        _TRAINERS.get(cpp_class(index, "train"), _train_by_faiss)(index, x, service)
 
 
-def _train_by_faiss(index, x, device):
+def _train_by_faiss(index, x, service):
     index.train(x)
 
 
-def _train_transforms(index, x, device):
+def _train_transforms(index, x, service):
     """As faiss does: up to the last part that is not trained."""
     transforms = transforms_of(index)
     untrained = [i for i, part in enumerate([*transforms, index.index]) if not part.is_trained]
     last = untrained[-1] if untrained else 0
     for i, transform in enumerate(transforms[: last + 1]):
         if isinstance(transform, faiss.OPQMatrix) and not transform.is_trained:
-            train_opq(transform, x, device)
+            train_opq(transform, x, service.device)
         elif not transform.is_trained:
             transform.train(x)
         if i < last:
             x = transform.apply(x)
             check_finite(x, f"x behind chain[{i}]")
     if last == len(transforms):
-        _train(index.index, x, device)
+        _train(index.index, x, service)
     index.is_trained = True
 
 
-def _train_map(index, x, device):
-    _train(index.index, x, device)
+def _train_map(index, x, service):
+    _train(index.index, x, service)
     index.is_trained = index.index.is_trained
 
 
-def _train_refined(index, x, device):
-    _train(index.base_index, x, device)
-    _train(index.refine_index, x, device)
+def _train_refined(index, x, service):
+    _train(index.base_index, x, service)
+    _train(index.refine_index, x, service)
     index.is_trained = True
 
 
-def _train_copies(index, x, device):
+def _train_copies(index, x, service):
     for i in range(index.count()):
-        _train(index.at(i), x, device)
+        _train(index.at(i), x, service)
     index.syncWithSubIndexes()
 
 
-def _train_pq(index, x, device):
-    with trained(index.pq, _rows_of_pq(index, x), device):
+def _train_pq(index, x, service):
+    with trained(index.pq, _rows_of_pq(index, x), service.device):
         index.train(x)
 
 
-def _train_graph_of_pq(index, x, device):
+def _train_graph_of_pq(index, x, service):
     storage = faiss.downcast_index(index.storage)
-    with trained(storage.pq, _rows_of_pq(storage, x), device):
+    with trained(storage.pq, _rows_of_pq(storage, x), service.device):
         index.train(x)
 
 
@@ -147,17 +150,17 @@ def _rows_of_pq(index, x):
     return x[: len(x) - kept]
 
 
-def _train_ivf(index, x, device):
-    train_quantizer(index, x, device)
+def _train_ivf(index, x, service):
+    train_quantizer(index, x, service)
     full = index.quantizer.is_trained and index.quantizer.ntotal == index.nlist
     # Before 1.8 an encoder's training cannot be called with rows of ours.
     if full and isinstance(index, _RESIDUAL_ENCODERS) and FAISS_VERSION >= (1, 8):
-        _train_encoder(index, x, device)
+        _train_encoder(index, x, service.device)
     elif full and isinstance(index, _IVF_PQ):
         if beyond_float32(x):
             raise InvalidArgument("x has squares beyond float32: faiss < 1.8 trains no codes on it")
-        rows, _ = _encoder_rows(index, x, device)
-        with _both_codebooks(index, rows, device):
+        rows, _ = _encoder_rows(index, x, service.device)
+        with _both_codebooks(index, rows, service.device):
             index.train(x)
     else:
         index.train(x)

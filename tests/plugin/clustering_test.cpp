@@ -148,7 +148,7 @@ std::vector<Case> cases() {
     duplicates.k = 650;
     duplicates.d = 8;
     Case& empty_clusters = add("k_close_to_n_empty_clusters");
-    empty_clusters.n = 1400;
+    empty_clusters.n = 1410; // no near-tie, on any of OpenBLAS's kernels
     empty_clusters.k = 400;
     empty_clusters.given = 40;
     empty_clusters.copies = 3;

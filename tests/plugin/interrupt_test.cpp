@@ -31,7 +31,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kDim = 64;
 constexpr int64_t kLists = 4096;
-constexpr int64_t kRows = 60000; // some tenths of a second with that many lists
+constexpr int64_t kRows = 60000;
+constexpr int64_t kLong = 10 * kRows; // some tenths of a second with that many lists
 
 /// Wants the interruption from a time on; counts who asks at once.
 struct InterruptAfter : faiss::InterruptCallback {
@@ -52,6 +53,14 @@ struct InterruptAfter : faiss::InterruptCallback {
 struct Interrupt : testing::Test {
     const Floats centroids = test::normal(kLists, kDim, 1);
     const Floats x = test::normal(kRows, kDim, 2);
+    /// The same rows again and again, for calls that do not end by themselves.
+    Floats long_rows() const {
+        Floats rows;
+        for (int64_t n = 0; n < kLong; n += kRows) {
+            rows.insert(rows.end(), x.begin(), x.end());
+        }
+        return rows;
+    }
     std::unique_ptr<IndexFlatL2> quantizer{new IndexFlatL2(kDim)};
 
     Interrupt() { quantizer->add(kLists, centroids.data()); }
@@ -85,22 +94,24 @@ struct Interrupt : testing::Test {
 };
 
 TEST_F(Interrupt, EndsSearchAndAssign) {
-    std::vector<int64_t> ids(kRows, 7);
-    Floats distances(kRows);
+    const Floats rows = long_rows();
+    std::vector<int64_t> ids(kLong, 7);
+    Floats distances(kLong);
     expect_interrupted(
-            [&] { quantizer->search(kRows, x.data(), 1, distances.data(), ids.data()); });
-    expect_interrupted([&] { quantizer->assign(kRows, x.data(), ids.data()); });
-    EXPECT_EQ(ids, std::vector<int64_t>(kRows, 7));
+            [&] { quantizer->search(kLong, rows.data(), 1, distances.data(), ids.data()); });
+    expect_interrupted([&] { quantizer->assign(kLong, rows.data(), ids.data()); });
+    EXPECT_EQ(ids, std::vector<int64_t>(kLong, 7));
 }
 
 TEST_F(Interrupt, EndsAddAndNothingIsAdded) {
+    const Floats rows = long_rows();
     IndexIVFFlat of_class(quantizer.get(), kDim, kLists);
     const auto made = trained("IVF4096,SQ8");
     of_class.is_trained = true;
     for (faiss::Index* index : {static_cast<faiss::Index*>(&of_class), made.get()}) {
-        expect_interrupted([&] { index->add(kRows, x.data()); });
+        expect_interrupted([&] { index->add(kLong, rows.data()); });
         EXPECT_EQ(index->ntotal, 0);
-        expect_interrupted([&] { add(*index, kRows, x.data()); });
+        expect_interrupted([&] { add(*index, kLong, rows.data()); });
         EXPECT_EQ(index->ntotal, 0);
         faiss::InterruptCallback::clear_instance();
         index->add(100, x.data());
@@ -176,9 +187,10 @@ TEST_F(Interrupt, EndsTheSearchOfAnIvf) {
     IndexIVFFlat index(quantizer.get(), kDim, kLists);
     index.is_trained = true;
     index.add(kRows, x.data());
-    std::vector<int64_t> ids(kRows);
-    Floats distances(kRows);
-    expect_interrupted([&] { index.search(kRows, x.data(), 1, distances.data(), ids.data()); });
+    const Floats rows = long_rows();
+    std::vector<int64_t> ids(kLong);
+    Floats distances(kLong);
+    expect_interrupted([&] { index.search(kLong, rows.data(), 1, distances.data(), ids.data()); });
 }
 
 /// Threads of a program that each fill an index of their own, with one quantizer for all.

@@ -1,5 +1,6 @@
 """What is derived from the rows of results.json, for tables and plots."""
 
+import dataclasses
 import pathlib
 import statistics
 from typing import NamedTuple
@@ -41,7 +42,8 @@ def median_ms(row):
 
 def ours(row):
     """The name of the faiss_flash peer that a row is compared with: points in the same place."""
-    if row["suite"] == "cpu":
+    on_cpu = row["suite"] == "quality" and row["where"] == "host"
+    if row["suite"] == "cpu" or on_cpu:
         return "faiss_flash (CPU)"
     return OURS.get(row["peer"].split(" [")[0], "faiss_flash")
 
@@ -52,6 +54,35 @@ def groups(rows):
     for row in rows:
         by_case.setdefault(case_of(row), []).append(row)
     return by_case
+
+
+REFERENCE = 25  #: iterations of ours whose objective others' are compared with
+
+
+def curves(rows):
+    """Of the suite quality: by case without its niter, lists of (peer, niter, ms, objective above
+    that of REFERENCE iterations of ours; None without these)."""
+    found = {}
+    for case, group in groups([row for row in rows if row["suite"] == "quality"]).items():
+        found.setdefault(dataclasses.replace(case, niter=0), []).extend(
+            row for row in group if "objective" in row
+        )
+    return {case: _curve(group) for case, group in found.items()}
+
+
+def _curve(group):
+    reference = [
+        row["objective"] for row in group if row["niter"] == REFERENCE and row["peer"] == ours(row)
+    ]
+    return [
+        (
+            row["peer"],
+            row["niter"],
+            median_ms(row),
+            row["objective"] / reference[0] - 1 if reference else None,
+        )
+        for row in group
+    ]
 
 
 def ratio(row, group):

@@ -63,6 +63,8 @@ class IvfPeer:
         figures["train_s"] = statistics.median(trainings)
         figures["add_s"] = _seconds(lambda: index.add(base))
         truth = points.ground_truth(base, queries, K)
+        if hasattr(index, "invlists"):
+            figures["imbalance"] = index.invlists.imbalance_factor()
         figures["curve"] = [self._point(index, queries, truth, nprobe) for nprobe in NPROBES]
         rows = base[:SINGLE_ADDS, None]  # last: they are in the index twice then
         times = [_seconds(functools.partial(index.add, row)) for row in rows]
@@ -119,6 +121,15 @@ class IvfFaissFlash(IvfPeer):
         return {"assign_s": statistics.median(times)}
 
 
+class IvfFaissFlashEmeans(IvfFaissFlash):
+    """Lists by passes in batches instead of Lloyd's iterations."""
+
+    def train(self, index, x):
+        import faiss_flash
+
+        faiss_flash.train(index, x, algorithm="e_means")
+
+
 class IvfFaiss(IvfPeer):
     """Stock; its coarse k-means on the GPU where it has one (clustering_index)."""
 
@@ -156,6 +167,7 @@ class IvfFaissGpu(IvfPeer):
 
 IVF_PEERS = {
     "faiss_flash IVF": IvfFaissFlash,
+    "faiss_flash IVF, e-means": IvfFaissFlashEmeans,
     "faiss IVF": IvfFaiss,
     "faiss GPU IVF": IvfFaissGpu,
 }

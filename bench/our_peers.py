@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 from peer import FIT_KINDS, Peer
+from suites import PASSES
 
 
 class FaissFlash(Peer):
@@ -137,5 +138,29 @@ class FaissFlashPinned(FaissFlashHost):
 
 
 class FaissFlashCpu(FaissFlashHost):
-    suites = ("cpu",)
+    suites = ("cpu", "quality")
     options = {"device": "cpu"}
+
+
+class FaissFlashEmeans(FaissFlash):
+    """Passes in batches, moving averages."""
+
+    kinds = ("call",)
+    suites = ("quality",)
+    iterations = PASSES
+    batched = False
+    dtypes = ("f32",)
+    options = {"algorithm": "e_means"}
+
+
+class FaissFlashEmeansQuality(FaissFlashEmeans):
+    options = {"algorithm": "e_means", "operating_point": "quality"}
+
+
+class FaissFlashEmeansCpu(FaissFlashEmeans):
+    where = "host"
+    options = {"algorithm": "e_means", "device": "cpu"}
+
+
+class FaissFlashEmeansQualityCpu(FaissFlashEmeansCpu):
+    options = {**FaissFlashEmeansQuality.options, "device": "cpu"}

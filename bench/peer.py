@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import points
+from suites import LLOYD
 
 FIT_KINDS = ("call", "iteration", "train", "latency", "memory")
 
@@ -15,6 +16,7 @@ class Peer:
     needs_first = False  #: draws no first centroids of its own
     kinds = FIT_KINDS
     suites = ()  # those it takes part in; none: all but cpu
+    iterations = LLOYD  #: of the suite quality
     batched = False
     dtypes = ("f32",)
     own_blas = False  #: an OpenBLAS inside, which chooses its kernels by the CPU
@@ -27,13 +29,14 @@ class Peer:
             and case.where in ("", self.where)
             and case.dtype in self.dtypes
             and (case.batch == 1 or self.batched)
+            and (case.suite != "quality" or case.niter in self.iterations)
         )
 
     def prepare(self, case):
         self.x = points.make(case, self.where)
         if self.pinned:
             self.x = points.gpu().from_numpy(self.x).pin_memory().numpy()
-        draws = case.kind == "call" and not self.needs_first
+        draws = case.suite == "call" and not self.needs_first
         self.initial = None if draws else self.x[:, : case.k]
 
     def release(self):

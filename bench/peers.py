@@ -8,22 +8,30 @@ assign(rows) the ids of its first `rows` points by the peer's own search, or Non
 Kinds of cases besides these (assign, update, io, ivf...) are methods of that name.
 """
 
+import importlib.util
+import os
+
 import numpy as np
 import points
 from flash_peers import FlashKmeans, FlashLib, FlashLibCute, FlashLibHost, FlashLibPinned
 from our_peers import (
     FaissFlash,
     FaissFlashCpu,
+    FaissFlashEmeans,
+    FaissFlashEmeansCpu,
+    FaissFlashEmeansQuality,
+    FaissFlashEmeansQualityCpu,
     FaissFlashFast,
     FaissFlashHost,
     FaissFlashPinned,
 )
 from peer import Peer, faiss_version
+from suites import PASSES
 
 
 class FaissCpu(Peer):
     where = "host"
-    suites = ("cpu",)
+    suites = ("cpu", "quality")
     own_blas = True
 
     def version(self):
@@ -76,6 +84,8 @@ class FaissGpu(FaissCpu):
 
 class FaissSuperKmeans(FaissCpu):
     """FAISS's own faster class, from 1.14.2 on; prunes dimensions, exact up to rounding."""
+
+    suites = ("cpu",)
 
     def version(self):
         import faiss
@@ -135,7 +145,7 @@ class SuperKMeans(Peer):
 
 class ScikitLearn(Peer):
     where = "host"
-    suites = ("cpu",)
+    suites = ("cpu", "quality")
     own_blas = True
 
     def version(self):
@@ -154,6 +164,71 @@ class ScikitLearn(Peer):
 
     def assign_rows(self, count):
         return self.model.predict(self.x[0, :count])
+
+
+class ScikitLearnMiniBatch(Peer):
+    where = "host"
+    suites = ("quality",)
+    iterations = PASSES
+
+    def version(self):
+        import sklearn
+
+        return sklearn.__version__
+
+    def fit(self, k, niter):
+        from sklearn.cluster import MiniBatchKMeans
+
+        options = {"n_init": 1, "max_iter": niter, "tol": 0, "max_no_improvement": None}
+        self.model = MiniBatchKMeans(k, init=self.initial[0], **options).fit(self.x[0])
+
+    def centroids(self):
+        return self.model.cluster_centers_.astype("float32")
+
+    def assign_rows(self, count):
+        return self.model.predict(self.x[0, :count])
+
+
+class FaissEmeans(Peer):
+    """The class of FAISS's contrib/e_means.py, which no wheel has: FAISS_EMEANS names the file."""
+
+    suites = ("quality",)
+    iterations = PASSES
+    operating_point = "throughput"
+
+    def version(self):
+        path = os.environ.get("FAISS_EMEANS")
+        if not path:
+            raise ImportError("the environment variable FAISS_EMEANS names no e_means.py")
+        if self.where == "device" and not points.gpu():
+            raise ImportError("torch has no GPU")
+        spec = importlib.util.spec_from_file_location("faiss_e_means", path)
+        self.module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.module)
+        return faiss_version()
+
+    def fit(self, k, niter):
+        d = self.x.shape[2]
+        self.model = self.module.Emeans(d, k, niter=niter, operating_point=self.operating_point)
+        self.model.train(self.x[0], init_centroids=self.initial[0])
+        if self.where == "device":
+            points.gpu().cuda.synchronize()
+
+    def centroids(self):
+        found = self.model.centroids
+        return found if isinstance(found, np.ndarray) else found.cpu().numpy()
+
+    def assign_rows(self, count):
+        ids = self.model.assign(self.x[0, :count])[1]
+        return ids if isinstance(ids, np.ndarray) else ids.cpu().numpy()
+
+
+class FaissEmeansQuality(FaissEmeans):
+    operating_point = "quality"
+
+
+class FaissEmeansCpu(FaissEmeans):
+    where = "host"
 
 
 class FastKmeans(Peer):
@@ -263,4 +338,12 @@ PEERS = {
     "cuVS": Cuvs,
     "fast_pytorch_kmeans": FastPytorchKmeans,
     "scikit-learn": ScikitLearn,
+    "faiss_flash e-means": FaissFlashEmeans,
+    "faiss_flash e-means (quality)": FaissFlashEmeansQuality,
+    "faiss_flash e-means (CPU)": FaissFlashEmeansCpu,
+    "faiss_flash e-means (CPU, quality)": FaissFlashEmeansQualityCpu,
+    "faiss e-means": FaissEmeans,
+    "faiss e-means (quality)": FaissEmeansQuality,
+    "faiss e-means (CPU)": FaissEmeansCpu,
+    "scikit-learn MiniBatchKMeans": ScikitLearnMiniBatch,
 }

@@ -126,6 +126,25 @@ def recall(results):
     return figure
 
 
+def quality(results):
+    found = {case: curve for case, curve in figures.curves(results["rows"]).items() if curve}
+    if not found:
+        return None
+    figure, grid = _subplots(1, len(found), figsize=(5 * len(found), 4), squeeze=False)
+    for axes, (case, curve) in zip(grid[0], found.items()):
+        for peer in dict.fromkeys(point[0] for point in curve):
+            mine = sorted(point[1:] for point in curve if point[0] == peer and point[3] is not None)
+            axes.plot([p[1] for p in mine], [100 * p[2] for p in mine], marker="o", label=peer)
+        name = pathlib.Path(case.data).parent.name or case.data
+        axes.set(xscale="log", xlabel="ms of a whole call")
+        axes.set_ylabel(f"% of objective above {figures.REFERENCE} iterations")
+        axes.set_title(f"{case.shape}, {name}", fontsize=9)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3, which="both")
+    return figure
+
+
 PLOTS = {
     "calls": functools.partial(speedup, kind="call"),
     "speedup": functools.partial(speedup, kind="iteration"),
@@ -133,4 +152,5 @@ PLOTS = {
     "scaling": scaling,
     "memory": memory,
     "recall": recall,
+    "quality": quality,
 }

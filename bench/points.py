@@ -9,6 +9,7 @@ import numpy as np
 
 SEED = 1
 CENTERS = 4096  # of a mixture
+SCORES = 1 << 26  # of float64 that are in memory at a time
 SPREAD = 0.5  # of a mixture's points around their centers, whose own spread is 1
 
 
@@ -75,6 +76,15 @@ def index_sets(case, base_size, queries):
 
 def nearest_in_float64(rows, centroids):
     """(ids, squared distances) of rows (m, d) to their nearest centroid; ties to the lowest id."""
+    together = max(1024, SCORES // len(centroids))
+    parts = [
+        _nearest_of_some(rows[first : first + together], centroids)
+        for first in range(0, len(rows), together)
+    ]
+    return tuple(np.concatenate(found) for found in zip(*parts))
+
+
+def _nearest_of_some(rows, centroids):
     torch = gpu()
     if torch is None:
         x, c = rows.astype("float64"), centroids.astype("float64")

@@ -15,7 +15,17 @@ import math
 import pathlib
 
 import plots
-from figures import case_of, describe, groups, headlines, median_ms, ratio, share_of_limit
+from figures import (
+    REFERENCE,
+    case_of,
+    curves,
+    describe,
+    groups,
+    headlines,
+    median_ms,
+    ratio,
+    share_of_limit,
+)
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
@@ -73,7 +83,7 @@ def build_table(group):
     lines = []
     for row in group:
         if "error" in row:
-            lines.append([row["peer"], failure(row), *["-"] * 6])
+            lines.append([row["peer"], failure(row), *["-"] * 7])
             continue
         points = {point["nprobe"]: point for point in row["curve"]}
         lines.append(
@@ -83,12 +93,21 @@ def build_table(group):
                 f"{row['add_s']:.3g} ({row['n_base']})",
                 show(row.get("add_row_us"), "{:.3g}"),
                 show(row.get("assign_s"), "{:.3g}"),
+                show(row.get("imbalance"), "{:.3f}"),
                 *(f"{points[p]['recall']:.4f} / {points[p]['qps']:.0f}" for p in (1, 8, 64)),
             ]
         )
     titles = ["peer", "train s (vectors)", "add s (vectors)", "add of one vector us"]
-    titles += ["lists of the train vectors s"]
+    titles += ["lists of the train vectors s", "imbalance of the lists"]
     return table([*titles, *(f"recall@10 / QPS at nprobe {p}" for p in (1, 8, 64))], lines)
+
+
+def quality_table(curve):
+    lines = [
+        [peer, str(niter), f"{ms:.4g}", show(above, "{:+.2%}")] for peer, niter, ms, above in curve
+    ]
+    against = f"objective against {REFERENCE} iterations of ours"
+    return table(["peer", "iterations, or passes of e-means", "ms", against], sorted(lines))
 
 
 def io_table(group):
@@ -126,8 +145,11 @@ def markdown(results):
     found = headlines(rows, ("call", "iteration", "assign", "update"))
     if found:
         text += "\n## Against each peer\n\n" + headline_table(found, ceilings)
+    for case, curve in curves(rows).items():
+        text += f"\n## quality, {case.shape}, {describe(case).rsplit(', 0 iterations')[0]}\n\n"
+        text += quality_table(curve)
     suite = None
-    for case, group in groups(rows).items():
+    for case, group in groups([row for row in rows if row["suite"] != "quality"]).items():
         if case.suite != suite:
             suite = case.suite
             text += f"\n## {suite}\n"

@@ -20,7 +20,7 @@ class Case:
     data: str = "normal"  #: or "mixture", or an .npy file
     niter: int = 10
     where: str = ""  #: "device" or "host": for peers that take their points from there alone
-    sweep: str = ""  #: the letter whose effect a plot shows: N, K, d, B
+    sweep: str = ""  #: what a plot shows the effect of: N, K, d, B, or niter
 
     @property
     def shape(self):
@@ -79,6 +79,21 @@ def call():
     yield case(M, 65536, 128, "f16")
     yield case(5_000_000, 20000, 128, "f32")
     yield case(2_000_000, 262144, 96, "f32", niter=4)
+
+
+LLOYD = (5, 10, 25, 50)  #: iterations that `quality` looks at, and
+PASSES = (1, 2, 3, 5)  #: passes of mini-batch methods
+
+
+def quality():
+    """Time of a whole call against the objective of all points after it, all from the same first
+    centroids."""
+    for n, k, where in [(M, 8192, "device"), (M, 1024, "device"), (M // 4, 1024, "host")]:
+        for data in ("normal", "mixture"):
+            for niter in sorted({*LLOYD, *PASSES}):
+                yield Case(
+                    "quality", "call", n, k, data=data, niter=niter, where=where, sweep="niter"
+                )
 
 
 def kernel():
@@ -208,6 +223,7 @@ SUITES = {
         memory,
         io,
         build,
+        quality,
         kernel,
         sweep,
         cpu,

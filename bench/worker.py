@@ -139,7 +139,9 @@ class Worker:
             niter = self.case.niter if self.case.kind == "train" else QUALITY_NITER
             self.peer.fit(self.case.k, niter)
         centroids = self.peer.centroids()
-        count = min(self.case.n, max(1024, min(65536, SCORES // self.case.k)))
+        count = self.case.n
+        if self.case.suite != "quality":
+            count = min(count, max(1024, min(65536, SCORES // self.case.k)))
         ids, distances = points.nearest_in_float64(self.peer.rows(count), centroids)
         figures = {"objective": float(distances.sum()) * self.case.n / count}
         found = self.peer.assign_rows(count)

@@ -324,3 +324,43 @@ def test_whole_calls_over_points_stand_beside_those_over_mixtures(tmp_path):
             ]
     assert len(found) == len(cases) + 2 * sum(case.data == "mixture" for case in cases)
     assert figures.describe(found[-4]).startswith("N=2000 K=16384 d=32 f32, minilm/base.npy")
+
+
+def test_quality_stands_against_25_iterations_of_ours(tmp_path):
+    def case(niter):
+        return Case(
+            "quality", "call", 4000, 30, 8, data="mixture", niter=niter, where="host", sweep="niter"
+        )
+
+    e_means = "faiss_flash e-means (CPU)"
+    arguments = argparse.Namespace(
+        suites=[lambda: [case(2), case(25)]],
+        out=tmp_path,
+        rounds=1,
+        seconds=200,
+        case_seconds=100,
+        peers=[OURS, e_means, "faiss_flash e-means"],
+        points=[],
+        python=[],
+        blas=[],
+    )
+    measurement = run.Run(arguments)
+    measurement.start_peers()
+    measurement.run_all()
+    measurement.close()
+    (curve,) = figures.curves(measurement.results["rows"]).values()
+    found = {(peer, niter): above for peer, niter, _, above in curve}
+    assert set(found) == {(e_means, 2), (OURS, 25)}
+    assert found[OURS, 25] == 0 and abs(found[e_means, 2]) < 0.1
+    printed = report.markdown(measurement.results)
+    assert f"| {OURS} | 25 |" in printed and "+0.00%" in printed
+
+
+def test_who_takes_which_case_of_quality():
+    for case in suites.quality():
+        takers = {name for name, peer in peers.PEERS.items() if peer().takes(case)}
+        ours = "faiss_flash (CPU)" if case.where == "host" else "faiss_flash"
+        averaged = ours.replace("faiss_flash", "faiss_flash e-means", 1)
+        assert (ours in takers) == (case.niter in suites.LLOYD)
+        assert (averaged in takers) == (case.niter in suites.PASSES)
+        assert all(peers.PEERS[name].where == case.where for name in takers)

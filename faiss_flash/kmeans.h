@@ -70,8 +70,8 @@ enum class Precision : uint8_t { exact, fast };
 /// same bits on every backend. e_means keeps a copy of points on a device.
 enum class Algorithm : uint8_t { lloyd, e_means };
 
-/// How large e_means' batches are. quality: an eighth of throughput's, as a rule; objectives are 0.3
-/// to 0.8 % lower after as many epochs, which take longer on a GPU.
+/// How large e_means' batches are. quality: an eighth of throughput's, as a rule; objectives are
+/// 0.3 to 0.8 % lower after as many epochs, which take longer on a GPU.
 enum class OperatingPoint : uint8_t { throughput, quality };
 
 /// Turns encoded rows into float32; lets a caller train on compressed vectors without a copy.

@@ -1,7 +1,7 @@
 /// Rows on the device: any type, any place, and streams that make them.
 #include <faiss_flash/core/points.h>
-#include <faiss_flash/kmeans.h>
 #include <faiss_flash/cuda/worker.h>
+#include <faiss_flash/kmeans.h>
 
 #include <cuda/device_data.h>
 #include <support/data.h>

@@ -52,7 +52,7 @@ Floats moved(Floats values) {
     return values;
 }
 
-struct Direct : testing::TestWithParam<std::tuple<ExactData, int64_t>> {
+struct Direct : testing::TestWithParam<std::tuple<test::ExactCase, int64_t>> {
     void SetUp() override {
         if (device_count() == 0) {
             GTEST_SKIP() << "no CUDA device";
@@ -61,7 +61,7 @@ struct Direct : testing::TestWithParam<std::tuple<ExactData, int64_t>> {
 };
 
 TEST_P(Direct, IdsAreTheCpus) {
-    const ExactData data = cut(std::get<0>(GetParam()), std::get<1>(GetParam()));
+    const ExactData data = cut(std::get<0>(GetParam()).make(), std::get<1>(GetParam()));
     const std::vector<Floats> points{data.points, moved(data.points)};
     const std::vector<Floats> centroids{data.centroids, moved(data.centroids)};
     const auto n = static_cast<size_t>(data.n);

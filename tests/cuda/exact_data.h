@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -19,10 +20,6 @@ struct ExactData {
     Floats points, centroids;
     DType dtype = DType::f32;
 };
-
-inline void PrintTo(const ExactData& data, std::ostream* out) {
-    *out << data.name;
-}
 
 /// Every 7th point is one of the centroids, moved a little.
 inline ExactData near_centroids(
@@ -112,64 +109,106 @@ inline ExactData with_type(
     return data;
 }
 
-inline std::vector<ExactData> exact_datasets() {
-    std::vector<ExactData> all;
-    for (const int64_t d :
-         {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 257, 768, 2048}) {
-        const int64_t n = d > 256 ? 1200 : 4000;
-        all.push_back(near_centroids("columns" + std::to_string(d), n, 150, d, 0.3f));
-    }
-    const ExactData plain = near_centroids("plain", 4000, 300, 48, 0.3f);
-    all.push_back(near_centroids("many_centroids", 3000, 2500, 24, 0.3f));
-    all.push_back(scaled(plain, "offset", 1e4, 1e-2));
-    all.push_back(scaled(plain, "large", 0, 1e30));
-    all.push_back(scaled(plain, "large_squares", 0, 1e18));
-    all.push_back(scaled(plain, "small", 0, 1e-30));
-    all.push_back(scaled(plain, "subnormal", 0, 1e-40));
-    all.push_back(scaled(plain, "tight", 1, 1e-5));
-    ExactData dominated = scaled(plain, "one_column_dominates", 0, 1);
-    for (Floats* values : {&dominated.points, &dominated.centroids}) {
+/// Data that is made when a test asks for it: each test has a process of its own.
+struct ExactCase {
+    std::string name;
+    std::function<ExactData()> make;
+};
+
+inline void PrintTo(const ExactCase& data, std::ostream* out) {
+    *out << data.name;
+}
+
+inline ExactData plain_data() {
+    return near_centroids("plain", 4000, 300, 48, 0.3f);
+}
+
+inline ExactData one_column_dominates() {
+    ExactData data = plain_data();
+    for (Floats* values : {&data.points, &data.centroids}) {
         for (size_t i = 5; i < values->size(); i += 48) {
             (*values)[i] *= 1e6f;
         }
     }
-    all.push_back(dominated);
-    ExactData outlier = scaled(plain, "one_outlier", 0, 1);
-    outlier.points[48 * 11 + 3] = 1e20f;
-    all.push_back(outlier);
-    ExactData duplicates = scaled(plain, "duplicates", 0, 1);
+    return data;
+}
+
+inline ExactData one_outlier() {
+    ExactData data = plain_data();
+    data.points[48 * 11 + 3] = 1e20f;
+    return data;
+}
+
+inline ExactData duplicated_centroids() {
+    ExactData data = plain_data();
     for (size_t c = 150; c < 300; c++) {
-        std::copy_n(
-                duplicates.centroids.begin() + (c - 150) * 48,
-                48,
-                duplicates.centroids.begin() + c * 48);
+        const auto from = data.centroids.begin() + (c - 150) * 48;
+        std::copy_n(from, 48, data.centroids.begin() + c * 48);
     }
-    all.push_back(duplicates);
-    ExactData constant = scaled(plain, "constant", 3, 0);
-    all.push_back(constant);
-    ExactData clustered{"clustered", 6000, 200, 40, mixture(6000, 40, 200, 8, 1e-3f), {}};
-    clustered.centroids.assign(clustered.points.begin(), clustered.points.begin() + 200 * 40);
-    all.push_back(clustered);
-    ExactData integers{"integers", 6000, 256, 128, descriptors(6000, 128, 9), {}};
-    integers.centroids = normal(256, 128, 10, 24, 30);
-    integers.dtype = DType::u8;
-    all.push_back(integers);
-    all.push_back(with_type(plain, "i8", DType::i8, 3, 30));
-    all.push_back(with_type(plain, "f16", DType::f16, 0, 1));
-    all.push_back(with_type(plain, "bf16", DType::bf16, 0.5, 1));
-    all.push_back(with_type(plain, "f16_far", DType::f16, 3, 1));
-    all.push_back(with_type(plain, "f16_subnormal", DType::f16, 0, 1e-6));
-    all.push_back(with_type(plain, "bf16_tiny", DType::bf16, 0, 1e-30));
+    return data;
+}
+
+inline ExactData points_as_centroids() {
+    ExactData data{"", 6000, 200, 40, mixture(6000, 40, 200, 8, 1e-3f), {}};
+    data.centroids.assign(data.points.begin(), data.points.begin() + 200 * 40);
+    return data;
+}
+
+inline ExactData integer_data() {
+    ExactData data{"", 6000, 256, 128, descriptors(6000, 128, 9), normal(256, 128, 10, 24, 30)};
+    data.dtype = DType::u8;
+    return data;
+}
+
+inline std::vector<ExactCase> exact_datasets() {
+    std::vector<ExactCase> all;
+    const auto add = [&all](const std::string& name, const std::function<ExactData()>& make) {
+        all.push_back({name, [=] {
+                           ExactData data = make();
+                           data.name = name;
+                           return data;
+                       }});
+    };
+    const auto add_scaled = [&](const std::string& name, double offset, double factor) {
+        add(name, [=] { return scaled(plain_data(), name, offset, factor); });
+    };
+    const auto add_typed = [&](const std::string& name, DType dtype, double mean, double spread) {
+        add(name, [=] { return with_type(plain_data(), name, dtype, mean, spread); });
+    };
+    for (const int64_t d :
+         {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 257, 768, 2048}) {
+        const int64_t n = d > 256 ? 1200 : 4000;
+        add("columns" + std::to_string(d), [=] { return near_centroids("", n, 150, d, 0.3f); });
+    }
+    add("many_centroids", [] { return near_centroids("", 3000, 2500, 24, 0.3f); });
+    add_scaled("offset", 1e4, 1e-2);
+    add_scaled("large", 0, 1e30);
+    add_scaled("large_squares", 0, 1e18);
+    add_scaled("small", 0, 1e-30);
+    add_scaled("subnormal", 0, 1e-40);
+    add_scaled("tight", 1, 1e-5);
+    add("one_column_dominates", one_column_dominates);
+    add("one_outlier", one_outlier);
+    add("duplicates", duplicated_centroids);
+    add_scaled("constant", 3, 0);
+    add("clustered", points_as_centroids);
+    add("integers", integer_data);
+    add_typed("i8", DType::i8, 3, 30);
+    add_typed("f16", DType::f16, 0, 1);
+    add_typed("bf16", DType::bf16, 0.5, 1);
+    add_typed("f16_far", DType::f16, 3, 1);
+    add_typed("f16_subnormal", DType::f16, 0, 1e-6);
+    add_typed("bf16_tiny", DType::bf16, 0, 1e-30);
     // More open points than are compared at a time, and more candidates than their lists hold.
-    all.push_back(near_copies("all_open", 40000, 256, 24, 4));
-    all.push_back(near_copies("all_open_wide", 20000, 160, 100, 4));
-    all.push_back(near_copies("lists_overflow", 2000, 2100, 40, 100));
-    all.push_back(near_copies("lists_overflow_wide", 1000, 1100, 300, 100));
-    all.push_back(equal_copies("equal_copies", 2100, 40));
-    all.push_back(equal_copies("equal_copies_narrow", 2100, 7));
+    add("all_open", [] { return near_copies("", 40000, 256, 24, 4); });
+    add("all_open_wide", [] { return near_copies("", 20000, 160, 100, 4); });
+    add("lists_overflow", [] { return near_copies("", 2000, 2100, 40, 100); });
+    add("lists_overflow_wide", [] { return near_copies("", 1000, 1100, 300, 100); });
+    add("equal_copies", [] { return equal_copies("", 2100, 40); });
+    add("equal_copies_narrow", [] { return equal_copies("", 2100, 7); });
     for (const int64_t d : {5, 32, 128, 400}) {
-        all.push_back(near_ties("near_ties" + std::to_string(d), d, 0));
-        all.push_back(near_ties("near_ties_offset" + std::to_string(d), d, 1000));
+        add("near_ties" + std::to_string(d), [=] { return near_ties("", d, 0); });
+        add("near_ties_offset" + std::to_string(d), [=] { return near_ties("", d, 1000); });
     }
     return all;
 }

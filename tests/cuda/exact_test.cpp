@@ -20,7 +20,7 @@ namespace {
 
 using Data = test::ExactData;
 
-struct Exact : testing::TestWithParam<Data> {
+struct Exact : testing::TestWithParam<test::ExactCase> {
     void SetUp() override {
         if (device_count() == 0) {
             GTEST_SKIP() << "no CUDA device";
@@ -115,7 +115,7 @@ IterationCounts assign_and_count(
 }
 
 TEST_P(Exact, IdsAreTheCpus) {
-    const Data& data = GetParam();
+    const Data data = GetParam().make();
     const TypedRows typed(data);
     const Points points(typed.view);
     const auto n = static_cast<size_t>(data.n);

@@ -104,10 +104,11 @@ def build_table(group):
 
 def quality_table(curve):
     lines = [
-        [peer, str(niter), f"{ms:.4g}", show(above, "{:+.2%}")] for peer, niter, ms, above in curve
+        [peer, str(niter), f"{ms:.4g}", show(above, "{:+.2%}")]
+        for peer, niter, ms, above in sorted(curve, key=lambda point: point[:2])
     ]
     against = f"objective against {REFERENCE} iterations of ours"
-    return table(["peer", "iterations, or passes of e-means", "ms", against], sorted(lines))
+    return table(["peer", "iterations, or passes of e-means", "ms", against], lines)
 
 
 def io_table(group):
@@ -146,7 +147,7 @@ def markdown(results):
     if found:
         text += "\n## Against each peer\n\n" + headline_table(found, ceilings)
     for case, curve in curves(rows).items():
-        text += f"\n## quality, {case.shape}, {describe(case).rsplit(', 0 iterations')[0]}\n\n"
+        text += f"\n## quality, {describe(case).replace(', 0 iterations', '')}\n\n"
         text += quality_table(curve)
     suite = None
     for case, group in groups([row for row in rows if row["suite"] != "quality"]).items():
